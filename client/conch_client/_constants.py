@@ -1,0 +1,43 @@
+"""Every number and fixed name of the client's behaviour, with its unit, in one place."""
+
+from __future__ import annotations
+
+DEFAULT_URL = "localhost:8001"
+DEFAULT_GRPC_PORT = 8001
+
+DEFAULT_TIMEOUT_S = 30.0
+
+LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
+"""A longer limit counts as none: gRPC's own clock arithmetic overflows somewhere above."""
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    # gRPC refuses messages over 4 MB unless told otherwise; a batch of images is larger.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Triton counts a ping that comes within 5 minutes of the one before as a strike and hangs up after the
+    # third, so pings are rarer. With any at all gRPC sets TCP_USER_TIMEOUT: a peer that vanished under a call
+    # is noticed after the keepalive timeout, not after the kernel's quarter of an hour.
+    ("grpc.keepalive_time_ms", 6 * 60 * 1000),
+    ("grpc.keepalive_timeout_ms", 20 * 1000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # After a refused connection gRPC fails calls at once until its back-off is over, by default up to two
+    # minutes; whoever waits for a server that starts would learn of it that much later.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+QUEUE_TIMEOUT_PARAMETER = "timeout"
+"""Triton's request parameter for the time a request may wait in its queue, int64 microseconds."""
+
+INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+"""Whole numbers in request parameters travel as int64 or, where they must, as uint64."""
+
+TOP_K_PARAMETER = "top_k"
+
+PIPELINE_INPUTS = ("text", "image", "features")
+"""The public input of a Conch pipeline is a BYTES tensor with one of these names."""
+
+EMBEDDING_OUTPUT = "embedding"
+LABEL_OUTPUT = "label"
+SCORE_OUTPUT = "score"
