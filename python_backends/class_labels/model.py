@@ -1,0 +1,31 @@
+"""Triton backend `class_labels`: FP32 logits in, ranked labels with scores out. Its logic: conch_steps.class_labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from conch_steps.class_labels import ClassLabels, activation_named, read_labels
+from conch_steps.manifest import verify_manifest
+from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
+
+
+class TritonPythonModel:
+    """Config parameter: `activation` (softmax, the default, or sigmoid). Artifact: `<version>/labels.txt`.
+
+    Request parameter: `top_k`, how many classes to answer (default all).
+    """
+
+    def initialize(self, args: dict[str, str]) -> None:
+        model = StepModel.from_args(args)
+        verify_manifest(model.version_folder)
+        self._classes = ClassLabels(
+            read_labels(model.version_folder / "labels.txt"),
+            activation_named(model.parameters.get("activation", "softmax")),
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return answer_each(pb_utils, requests, self._rank)
+
+    def _rank(self, request: StepRequest) -> Tensors:
+        return self._classes.rank(request.tensor("logits"), request.parameters.get("top_k"))

@@ -1,0 +1,77 @@
+"""Logits to named classes with scores, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+
+Activation = Literal["softmax", "sigmoid"]
+
+
+def read_labels(path: Path) -> list[str]:
+    """Class names, one a line in the order of the logits. Raises ArtifactError or ModelConfigError."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing: run `conch build`")
+    labels = path.read_text(encoding="utf-8").splitlines()
+    if not labels or not all(labels):
+        raise ModelConfigError(f"{path} must name one class a line, without empty lines")
+    return labels
+
+
+def activation_named(name: str) -> Activation:
+    """`softmax` for one class of many, `sigmoid` for any number of classes at once. Raises ModelConfigError."""
+    if name == "softmax":
+        return "softmax"
+    if name == "sigmoid":
+        return "sigmoid"
+    raise ModelConfigError(f"parameter `activation` is {name!r}, but must be softmax or sigmoid")
+
+
+class ClassLabels:
+    """Ranks classes by their scores."""
+
+    def __init__(self, labels: Sequence[str], activation: Activation) -> None:
+        self._labels = np.array([label.encode() for label in labels], dtype=np.object_)
+        self._activation = activation
+
+    def rank(self, logits: npt.NDArray[np.float32], top_k: object = None) -> dict[str, npt.NDArray[Any]]:
+        """`label` BYTES [n, k] and `score` FP32 [n, k], best first, of `logits` FP32 [n, classes].
+
+        `top_k` is the caller's wish: a whole number from 1 on, or None for all classes. Equal scores keep the order of
+        the labels file. Raises InvalidInput for a `top_k` that is not usable.
+        """
+        classes = len(self._labels)
+        if logits.shape[-1] != classes:
+            raise ModelConfigError(
+                f"the model gives {logits.shape[-1]} logits, the labels file names {classes} classes"
+            )
+        count = classes if top_k is None else min(_top_k(top_k), classes)
+        scores = _softmax(logits) if self._activation == "softmax" else _sigmoid(logits)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return {"label": self._labels[order], "score": np.take_along_axis(scores, order, axis=1)}
+
+
+def _top_k(wish: object) -> int:
+    try:
+        count = int(str(wish))
+    except ValueError:
+        count = 0
+    if isinstance(wish, bool) or count < 1:
+        raise InvalidInput(f"parameter `top_k` is {wish!r}, but must be a whole number from 1 on")
+    return count
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    # tanh cannot overflow, exp(-x) can.
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float32)

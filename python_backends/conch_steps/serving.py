@@ -1,0 +1,94 @@
+"""Between a step's logic and Triton's Python backend: one response or one error for each request, in order.
+
+Triton hands `execute` a list of requests and wants a list of responses of the same length. Every step answers each
+request on its own, so a bad request in a batch fails alone. Nothing here imports `triton_python_backend_utils`: the
+adaptors pass it in, so that steps can be run and tested without a server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conch_steps.errors import InvalidInput, ModelConfigError
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """What a step knows of the model it serves, from the arguments of `initialize`."""
+
+    name: str
+    version_folder: Path
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str]) -> StepModel:
+        """From the `args` of TritonPythonModel.initialize; `args["model_repository"]` is the model's own folder."""
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        folder = Path(args["model_repository"]) / args["model_version"]
+        return cls(args["model_name"], folder, parameters)
+
+    def integer(self, key: str, default: int) -> int:
+        """A whole number above zero among the model's config parameters. Raises ModelConfigError."""
+        text = self.parameters.get(key, str(default))
+        if not text.isascii() or not text.isdigit() or int(text) == 0:
+            raise ModelConfigError(
+                f"model `{self.name}`: parameter `{key}` is {text!r}, but must be a whole number above zero"
+            )
+        return int(text)
+
+
+class StepRequest:
+    """One request as a step sees it: tensors by name, parameters by key."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def tensor(self, name: str) -> npt.NDArray[Any]:
+        """The input tensor, batch dimension first. Raises InvalidInput when the request lacks it."""
+        for tensor in self._request.inputs():
+            if tensor.name() == name:
+                return np.asarray(tensor.as_numpy())
+        raise InvalidInput(f"input `{name}` is missing")
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The request's own parameters."""
+        return dict(json.loads(self._request.parameters() or "{}"))
+
+
+def answer_each(pb_utils: Any, requests: Sequence[Any], answer: Callable[[StepRequest], Tensors]) -> list[Any]:
+    """One InferenceResponse a request, in order: the tensors `answer` gives, or the error it raises.
+
+    InvalidInput becomes INVALID_ARG (HTTP 400). Anything else is a fault of ours: it becomes INTERNAL for that request
+    only, with its message but without a stack trace, which goes to the server's log instead.
+    """
+    return [_answer_one(pb_utils, request, answer) for request in requests]
+
+
+def _answer_one(pb_utils: Any, request: Any, answer: Callable[[StepRequest], Tensors]) -> Any:
+    try:
+        tensors = answer(StepRequest(request))
+    except InvalidInput as problem:
+        return _failed(pb_utils, str(problem), pb_utils.TritonError.INVALID_ARG)
+    except Exception as problem:
+        pb_utils.Logger.log_error(f"{type(problem).__name__}: {problem}")
+        return _failed(pb_utils, f"{type(problem).__name__}: {problem}", pb_utils.TritonError.INTERNAL)
+    wanted = set(request.requested_output_names())
+    return pb_utils.InferenceResponse(
+        output_tensors=[pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
+    )
+
+
+def _failed(pb_utils: Any, message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code))

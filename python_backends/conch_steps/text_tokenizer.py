@@ -1,0 +1,68 @@
+"""Text to token ids, in the ragged form that lets texts of any lengths share a batch.
+
+Triton's dynamic batcher joins only requests of equal shapes, so padded text hardly batches. A ragged input may differ
+in length from request to request; the graph behind it restores rows from `input_ids`, `length` and `span` (see
+conch_tools.build.ragged).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+
+MAX_TEXT_BYTES = 1024 * 1024
+"""Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
+
+
+class TextTokenizer:
+    """Encodes texts with the truncation and special tokens that its tokenizer.json asks for."""
+
+    def __init__(self, tokenizer_file: Path, max_text_bytes: int = MAX_TEXT_BYTES) -> None:
+        if not tokenizer_file.is_file():
+            raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`")
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        if self._tokenizer.truncation is None:
+            raise ModelConfigError(f"{tokenizer_file} sets no truncation: texts would pass the model's limit")
+        self._tokenizer.no_padding()
+        self._max_text_bytes = max_text_bytes
+
+    def encode(self, texts: npt.NDArray[np.object_]) -> dict[str, npt.NDArray[np.int32]]:
+        """Token ids of `texts`, BYTES [n, 1].
+
+        Returns INT32 arrays: `input_ids` [n, L] padded with zeros to the longest text, `length` [n, 1] the number of
+        ids that count in each row, `span` [n, ceil(L / n)] zeros, whose n * ceil(L / n) elements tell the graph how
+        wide the widest row is. Raises InvalidInput for bytes that are not UTF-8 and for texts over the limit.
+        """
+        rows = [self._decode(raw, index) for index, raw in enumerate(texts.reshape(-1))]
+        if not rows:
+            raise InvalidInput("`text` has no rows: send at least one text")
+        return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
+
+    def _decode(self, raw: bytes, index: int) -> str:
+        if len(raw) > self._max_text_bytes:
+            raise InvalidInput(
+                f"`text`[{index}] has {len(raw)} bytes, the limit is {self._max_text_bytes}: shorten it or split it"
+            )
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as problem:
+            raise InvalidInput(
+                f"`text`[{index}] is not UTF-8: byte {problem.start} is 0x{raw[problem.start]:02x}"
+            ) from problem
+
+
+def ragged(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int32]]:
+    """Rows of token ids as the three ragged tensors described in `TextTokenizer.encode`."""
+    count, longest = len(rows), max(map(len, rows))
+    input_ids = np.zeros((count, longest), dtype=np.int32)
+    for target, ids in zip(input_ids, rows, strict=True):
+        target[: len(ids)] = ids
+    length = np.array([[len(ids)] for ids in rows], dtype=np.int32)
+    span = np.zeros((count, -(-longest // count)), dtype=np.int32)
+    return {"input_ids": input_ids, "length": length, "span": span}
