@@ -1,0 +1,1 @@
+"""The `conch` command: build, check, serve and measure a Triton model repository."""

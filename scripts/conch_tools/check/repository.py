@@ -1,0 +1,229 @@
+"""A model repository on disk as immutable values, read once; the rules only look at these.
+
+Nothing here judges: a folder without config.pbtxt, with a broken one or without versions is a `Model` as
+well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from conch_tools.check.backends import ENSEMBLE, Backend, resolve
+from conch_tools.check.findings import Place
+from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
+from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
+from conch_tools.errors import SettingsError
+
+CONFIG = "config.pbtxt"
+PIPELINE = "pipeline.toml"
+
+_LEADING_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output as config.pbtxt declares it; `dims` without the batch dimension, -1 for any size.
+
+    `reshape` is the shape that the backend sees instead of `dims`, None where it is the same.
+    """
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    reshape: tuple[int, ...] | None
+    optional: bool
+    ragged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One folder of a repository. `config` is empty where there is none that can be read; `marks` are its
+    lines.
+
+    `pipeline` names the pipeline whose build makes this model's files, None if no pipeline.toml claims it.
+    """
+
+    name: str
+    folder: Path
+    config_file: Path | None
+    config: model_config_pb2.ModelConfig
+    marks: Mark
+    unparsable: Unparsable | None
+    subfolders: Mapping[str, frozenset[str]]
+    pipeline: str | None
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend, completed as core does it."""
+        first_folder = min(self.subfolders, default=None)
+        return resolve(self.name, self.config, self.subfolders[first_folder] if first_folder else ())
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the configuration wires other models instead of running a backend."""
+        return bool(self.config.HasField("ensemble_scheduling")) or self.config.platform == ENSEMBLE
+
+    @property
+    def batches(self) -> bool:
+        """Whether tensors carry a batch dimension in front of their dims."""
+        return bool(self.config.max_batch_size > 0)
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs that config.pbtxt lists; none means that the backend may add them when it loads."""
+        return tensors_of(self.config)[0]
+
+    @cached_property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs that config.pbtxt lists; none means that the backend may add them when it loads."""
+        return tensors_of(self.config)[1]
+
+    @cached_property
+    def versions(self) -> tuple[int, ...]:
+        """The numbers of the version folders. Core takes no leading zeros: a folder 01 is none."""
+        return tuple(number for number, name in self.numbered_folders.items() if name == str(number))
+
+    @cached_property
+    def numbered_folders(self) -> Mapping[int, str]:
+        """What core takes for versions: it reads digits at the start of a name and ignores the rest."""
+        found: dict[int, str] = {}
+        for name in sorted(self.subfolders):
+            number = _leading_number(name)
+            if number is not None and (name == "0" or name[0] != "0"):
+                found.setdefault(number, name)
+        return MappingProxyType(dict(sorted(found.items())))
+
+    @cached_property
+    def served_versions(self) -> tuple[int, ...]:
+        """The numbers that core will load, by the version policy: the latest one unless told otherwise."""
+        present = list(self.numbered_folders)
+        policy = self.config.version_policy
+        match policy.WhichOneof("policy_choice"):
+            case "all":
+                return tuple(present)
+            case "specific":
+                return tuple(number for number in present if number in policy.specific.versions)
+            case "latest":
+                count = policy.latest.num_versions
+            case _:
+                count = 1
+        return tuple(present[max(len(present) - count, 0) :])
+
+    def version_folder(self, number: int) -> Path:
+        """Where the backend looks for the files of a version."""
+        return self.folder / str(number)
+
+    @cached_property
+    def graphs(self) -> Mapping[int, Graph | UnreadableGraph]:
+        """The ONNX graphs of the versions to be served whose file is there; none for other backends."""
+        if self.backend.name != "onnxruntime":
+            return MappingProxyType({})
+        graphs = {}
+        for number in self.served_versions:
+            file = self.version_folder(number) / self.backend.filename
+            # A folder of that name holds the file together with its external data.
+            file = file / "model.onnx" if file.is_dir() else file
+            if file.is_file():
+                graphs[number] = read_graph(file)
+        return MappingProxyType(graphs)
+
+    def place(self, mark: Mark | None = None) -> Place:
+        """Where in config.pbtxt `mark` is; the folder as a whole without a mark or without a file."""
+        if self.config_file is None or mark is None:
+            return Place(self.folder)
+        return Place(self.config_file, mark.line)
+
+
+@dataclass(frozen=True, eq=False)
+class Repository:
+    """All models of a repository by name, and the folders that hold backends (None: not told)."""
+
+    folder: Path
+    models: Mapping[str, Model]
+    backend_folders: tuple[Path, ...] | None
+
+    def __iter__(self) -> Iterator[Model]:
+        """Every model, in the order of names."""
+        return iter(self.models.values())
+
+    @cached_property
+    def readable(self) -> tuple[Model, ...]:
+        """The models whose configuration could be read: all rules but one start from these."""
+        return tuple(model for model in self if model.unparsable is None)
+
+
+def load_repository(folder: Path, backends: Path | Sequence[Path] | None = None) -> Repository:
+    """Read every model of `folder`; hidden folders are left out.
+
+    Raises:
+        SettingsError: `folder` is no model repository.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is not a folder: name a model repository, a folder with one folder a model")
+    if (folder / CONFIG).is_file():
+        raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    pipelines = [name for name in names if (folder / name / PIPELINE).is_file()]
+    models = {name: _load_model(folder / name, _pipeline_of(name, pipelines)) for name in names}
+    folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
+    return Repository(folder, MappingProxyType(models), folders)
+
+
+def _load_model(folder: Path, pipeline: str | None) -> Model:
+    config_file = folder / CONFIG
+    config, positions, unparsable = model_config_pb2.ModelConfig(), Mark(1, 1), None
+    if config_file.is_file():
+        # Triton minds no byte that is not UTF-8, be it in a comment or in a string.
+        text = config_file.read_text(encoding="utf-8", errors="replace")
+        parsed = parse(text)
+        if isinstance(parsed, Unparsable):
+            unparsable = parsed
+        else:
+            config, positions = parsed, marks(text)
+    subfolders = {path.name: frozenset(p.name for p in path.iterdir()) for path in folder.iterdir() if path.is_dir()}
+    return Model(
+        name=folder.name,
+        folder=folder,
+        config_file=config_file if config_file.is_file() else None,
+        config=config,
+        marks=positions,
+        unparsable=unparsable,
+        subfolders=MappingProxyType(subfolders),
+        pipeline=pipeline,
+    )
+
+
+def _pipeline_of(model: str, pipelines: Sequence[str]) -> str | None:
+    """The pipeline that a model belongs to: itself, or the longest that its name continues by `_<step>`."""
+    owners = (name for name in pipelines if model == name or model.startswith(f"{name}_"))
+    return max(owners, key=len, default=None)
+
+
+def _leading_number(name: str) -> int | None:
+    match = _LEADING_NUMBER.match(name)
+    return int(match[0]) if match else None
+
+
+def tensors_of(config: model_config_pb2.ModelConfig) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs of a configuration."""
+    inputs = tuple(_tensor(io, io.optional, io.allow_ragged_batch) for io in config.input)
+    return inputs, tuple(_tensor(io, False, False) for io in config.output)
+
+
+def _tensor(io: Any, optional: bool, ragged: bool) -> Tensor:
+    return Tensor(
+        name=io.name,
+        data_type=model_config_pb2.DataType.Name(io.data_type),
+        dims=tuple(io.dims),
+        reshape=tuple(io.reshape.shape) if io.HasField("reshape") else None,
+        optional=optional,
+        ragged=ragged,
+    )

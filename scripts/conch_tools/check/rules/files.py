@@ -1,0 +1,118 @@
+"""Rules about a model's folder: versions, model files and label files are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
+from conch_tools.check.repository import Model, Repository
+from conch_tools.check.rulebook import Rulebook
+
+FOLDERS = Rulebook[Model](lambda repository: repository)
+"""Rules about any folder of the repository."""
+
+
+def models(repository: Repository) -> Iterable[Model]:
+    """Every folder that Triton can take for a model: it has a configuration or a version."""
+    return (model for model in repository if model.config_file is not None or model.versions)
+
+
+FILES = Rulebook[Model](models)
+
+_SINGLE_FILE_BACKENDS = ("onnxruntime", "openvino", "python", "pytorch", "tensorflow", "tensorrt")
+"""The backends that load the file `default_model_filename` from each version folder."""
+
+
+@FOLDERS.rule("FIL001", Severity.WARNING)
+def not_a_model(model: Model) -> Iterator[Problem]:
+    """A folder of the repository holds neither config.pbtxt nor a version.
+
+    Triton takes every folder for a model. Unless models are loaded by name, it does not start with one that
+    is none.
+    """
+    if model.config_file is None and not model.versions:
+        cure = "add config.pbtxt, or move the folder out of the model repository"
+        yield Problem(Place(model.folder), "this folder is no model", cure)
+
+
+@FILES.rule("FIL002", Severity.ERROR)
+def no_version(model: Model) -> Iterator[Problem]:
+    """The model has no version folder.
+
+    Triton loads versions, folders with a number for a name, and refuses a model without any; an ensemble
+    needs an empty one.
+    """
+    if model.numbered_folders or model.unparsable is not None:
+        return
+    cure = "add the folder `1` and put the model's files there"
+    if model.is_ensemble:
+        cure = "add the folder `1` with a file .gitkeep in it, since git keeps no empty folders"
+    yield Problem(Place(model.folder), "there is no version folder", _build(model) or cure)
+
+
+@FILES.rule("FIL003", Severity.ERROR)
+def no_version_selected(model: Model) -> Iterator[Problem]:
+    """The version policy selects no version that is there.
+
+    Triton loads the versions that the policy names and the folder has; if there are none, it refuses the
+    model.
+    """
+    if model.numbered_folders and not model.served_versions:
+        mark = model.marks.at("version_policy")
+        present = listed(str(number) for number in model.numbered_folders)
+        yield Problem(model.place(mark), "the version policy selects no version", f"choose among {present}")
+
+
+@FILES.rule("FIL004", Severity.WARNING)
+def folder_read_as_version(model: Model) -> Iterator[Problem]:
+    """A folder's name begins with a number and goes on, and Triton takes the number for a version.
+
+    It reads digits up to the first other sign: `3.old` is version 3, which the version policy can select, and
+    then there is no folder `3` to load.
+    """
+    for number in model.served_versions:
+        name = model.numbered_folders[number]
+        if number not in model.versions:
+            what = f"Triton takes the folder `{name}` for version {number}"
+            yield Problem(Place(model.folder / name), what, "rename the folder so that it begins with a letter")
+
+
+@FILES.rule("FIL005", Severity.ERROR)
+def model_file_missing(model: Model) -> Iterator[Problem]:
+    """A version folder lacks the model file.
+
+    The backend loads the file of this name from every version that is served, and the load fails without it.
+    """
+    backend = model.backend
+    if model.unparsable is not None or model.is_ensemble or backend.name not in _SINGLE_FILE_BACKENDS:
+        return
+    # A plan can stand under one name per compute capability; which one is loaded shows on the GPU only.
+    accepted = {backend.filename, *model.config.cc_model_filenames.values()}
+    for number in model.served_versions:
+        folder = model.version_folder(number)
+        if not any((folder / name).exists() for name in accepted):
+            others = model.subfolders.get(folder.name, ())
+            otherwise = "put it there, or name it in `default_model_filename`"
+            rename = cure_for_name(backend.filename, others, otherwise)
+            what = f"`{backend.filename}` is missing, which backend `{backend.name}` loads"
+            yield Problem(Place(folder), what, _build(model) or rename)
+
+
+@FILES.rule("FIL006", Severity.ERROR)
+def label_file_missing(model: Model) -> Iterator[Problem]:
+    """An output's label file is missing.
+
+    Triton reads it when it loads the model, from the model's folder (not from the version's), and refuses the
+    model without it.
+    """
+    for index, output in enumerate(model.config.output):
+        if output.label_filename and not (model.folder / output.label_filename).is_file():
+            mark = model.marks.at("output", index).at("label_filename")
+            what = f"label file `{output.label_filename}` of output `{output.name}` is missing"
+            cure = _build(model) or f"put it into {model.folder}, or remove `label_filename`"
+            yield Problem(model.place(mark), what, cure)
+
+
+def _build(model: Model) -> str | None:
+    """The cure for missing files of a model that Conch builds itself."""
+    return f"run `conch build {model.pipeline}`" if model.pipeline is not None else None

@@ -1,0 +1,122 @@
+"""What can go wrong in the `conch` command, as one tree.
+
+    ConchError                  a sentence for people, and the exit code of the command
+    ├── SettingsError           a setting or an argument is not usable
+    ├── UnsuitableMachine       this machine, or its Python, lacks something the command needs
+    ├── PortTaken               a port we must listen on belongs to another process
+    ├── RepositoryError         the model repository cannot be served as it is
+    ├── ServerFailed            tritonserver did not start, or ended by itself
+    ├── BuildError              a pipeline's artifacts could not be made
+    │   └── ParityError         they were made, but their answers differ from the reference
+    ├── AlreadyRunning          a server of this checkout already listens there
+    ├── NotRunning              there is no server of this checkout to stop or to ask
+    └── WrongAnswers            the server runs, but a pipeline answers its sample wrongly
+
+Every message names what is wrong and what to do about it; the command line prints it alone, without a stack trace.
+"""
+
+from __future__ import annotations
+
+
+class ConchError(Exception):
+    """A failure with a sentence for people. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class SettingsError(ConchError):
+    """A setting or an argument is not usable."""
+
+    exit_code = 2
+
+
+class UnsuitableMachine(ConchError):
+    """This machine, or its Python, lacks something the command needs."""
+
+    exit_code = 3
+
+
+class PortTaken(ConchError):
+    """A port we must listen on belongs to another process."""
+
+    exit_code = 4
+
+    def __init__(self, port: int, purpose: str, variable: str, owner: str | None) -> None:
+        super().__init__(port, purpose, variable, owner)
+        self.port = port
+        self._by = f" by {owner}" if owner else ""
+        self._purpose, self._variable = purpose, variable
+
+    def __str__(self) -> str:
+        return (
+            f"port {self.port} ({self._purpose}) is taken{self._by}: "
+            f"stop that process, or set {self._variable} to a free port"
+        )
+
+
+class RepositoryError(ConchError):
+    """The model repository cannot be served as it is."""
+
+    exit_code = 5
+
+
+class ServerFailed(ConchError):
+    """tritonserver did not start, or ended by itself."""
+
+    exit_code = 6
+
+
+class BuildError(ConchError):
+    """A pipeline's artifacts could not be made."""
+
+    exit_code = 7
+
+    def __init__(self, pipeline: str, problem: str) -> None:
+        super().__init__(pipeline, problem)
+        self.pipeline, self.problem = pipeline, problem
+
+    def __str__(self) -> str:
+        return f"building `{self.pipeline}` failed: {self.problem}"
+
+
+class ParityError(BuildError):
+    """A pipeline was built, but its answers differ from the reference. `step` is the first step that differs."""
+
+    def __init__(self, pipeline: str, step: str, problem: str) -> None:
+        super().__init__(pipeline, problem)
+        self.args = (pipeline, step, problem)
+        self.step = step
+
+    def __str__(self) -> str:
+        return (
+            f"building `{self.pipeline}` failed: `{self.step}` is the first step that differs "
+            f"from the reference: {self.problem}"
+        )
+
+
+class AlreadyRunning(ConchError):
+    """A server of this checkout already listens there."""
+
+    exit_code = 8
+
+    def __init__(self, pid: int, port: int) -> None:
+        super().__init__(pid, port)
+        self.pid, self.port = pid, port
+
+    def __str__(self) -> str:
+        return (
+            f"Conch already serves on port {self.port} (process {self.pid}): "
+            "scripts/down stops it, or set CONCH_HTTP_PORT, CONCH_GRPC_PORT and CONCH_METRICS_PORT for a second one"
+        )
+
+
+class NotRunning(ConchError):
+    """There is no server of this checkout to stop or to ask."""
+
+    exit_code = 8
+
+
+class WrongAnswers(ConchError):
+    """The server runs, but a pipeline did not answer its sample request as its pipeline.toml says."""
+
+    exit_code = 9
