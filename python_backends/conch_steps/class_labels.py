@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -18,8 +18,11 @@ def read_labels(path: Path) -> list[str]:
     """Class names, one a line in the order of the logits. Raises ArtifactError or ModelConfigError."""
     if not path.is_file():
         raise ArtifactError(f"{path} is missing: run `conch build`")
-    labels = path.read_text(encoding="utf-8").splitlines()
-    if not labels or not all(labels):
+    try:
+        labels = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as problem:
+        raise ModelConfigError(f"{path} is not UTF-8: {problem}") from problem
+    if not all(labels):
         raise ModelConfigError(f"{path} must name one class a line, without empty lines")
     return labels
 
@@ -44,7 +47,7 @@ class ClassLabels:
         """`label` BYTES [n, k] and `score` FP32 [n, k], best first, of `logits` FP32 [n, classes].
 
         `top_k` is the caller's wish: a whole number from 1 on, or None for all classes. Equal scores keep the order of
-        the labels file. Raises InvalidInput for a `top_k` that is not usable.
+        the labels file. Raises InvalidInput for a `top_k` that is not usable, WrongAnswer for logits that give none.
         """
         classes = len(self._labels)
         if logits.shape[-1] != classes:
@@ -52,7 +55,10 @@ class ClassLabels:
                 f"the model gives {logits.shape[-1]} logits, the labels file names {classes} classes"
             )
         count = classes if top_k is None else min(_top_k(top_k), classes)
-        scores = _softmax(logits) if self._activation == "softmax" else _sigmoid(logits)
+        with np.errstate(invalid="ignore"):
+            scores = _softmax(logits) if self._activation == "softmax" else _sigmoid(logits)
+        if np.isnan(scores).any():
+            raise WrongAnswer("the model's logits give no scores (NaN): it overflowed, or its file is damaged")
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         return {"label": self._labels[order], "score": np.take_along_axis(scores, order, axis=1)}
 
@@ -63,7 +69,7 @@ def _top_k(wish: object) -> int:
     except ValueError:
         count = 0
     if isinstance(wish, bool) or count < 1:
-        raise InvalidInput(f"parameter `top_k` is {wish!r}, but must be a whole number from 1 on")
+        raise InvalidInput(f"parameter `top_k` is {wish!r:.40}, but must be a whole number from 1 on")
     return count
 
 

@@ -7,24 +7,38 @@ open.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
 """Larger images are refused: 50 megapixels decode to 200 MB, which no model here has a use for."""
+REQUEST_FACTOR = 4
+"""A request's images together may have this many times the pixels of one: a backend answers one request at a time, and
+64 images of the largest size would keep everyone else waiting for a minute."""
 WHITE = (255, 255, 255, 255)
+_TURNS: Mapping[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each Exif orientation upright."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +94,33 @@ class ImageDecoder:
         rows = images.reshape(-1)
         if not len(rows):
             raise InvalidInput("`image` has no rows: send at least one image")
-        return np.stack([self._pixels(raw, index) for index, raw in enumerate(rows)])
+        limit = REQUEST_FACTOR * self._max_pixels
+        total = 0
+        decoded = []
+        for index, raw in enumerate(rows):
+            image = self._open(raw, index)
+            total += image.width * image.height
+            if total > limit:
+                raise InvalidInput(
+                    f"the images of this request have more than {limit} pixels together: send them in several requests"
+                )
+            decoded.append(self._pixels(_loaded(image, index), index))
+        if len({pixels.shape for pixels in decoded}) > 1:
+            raise InvalidInput(
+                "the images of this request differ in size and this model does not resize: send them singly"
+            )
+        return np.stack(decoded)
 
-    def _pixels(self, raw: bytes, index: int) -> npt.NDArray[np.float32]:
+    def _pixels(self, image: Image.Image, index: int) -> npt.NDArray[np.float32]:
         steps = self._preprocessing
-        image = self._open(raw, index)
         image = image.convert("L" if steps.grayscale else "RGB")
         if steps.size is not None:
-            image = image.resize(_target(image.size, steps.size), steps.resample)
+            width, height = _target(image.size, steps.size)
+            if width * height > self._max_pixels:
+                raise InvalidInput(
+                    f"`image`[{index}] is {image.width} x {image.height}, too long and narrow for this model: crop it"
+                )
+            image = image.resize((width, height), steps.resample)
         pixels = np.asarray(image, dtype=np.float32)
         pixels = pixels[None] if steps.grayscale else pixels.transpose(2, 0, 1)
         if steps.crop_size is not None:
@@ -95,29 +128,51 @@ class ImageDecoder:
         return (pixels * np.float32(steps.rescale_factor) - steps.mean) / steps.std
 
     def _open(self, raw: bytes, index: int) -> Image.Image:
-        """The first frame, upright, transparency on white, 8 bits a channel."""
-        try:
-            with warnings.catch_warnings():
-                # Pillow's own bomb warning comes below our limit check and says nothing more.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(io.BytesIO(raw), formats=FORMATS)
-                width, height = image.size
-                if width * height > self._max_pixels:
-                    raise InvalidInput(
-                        f"`image`[{index}] has {width} x {height} pixels, the limit is {self._max_pixels} in all: "
-                        "send a smaller image"
-                    )
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-        except UnidentifiedImageError as problem:
+        """The image with its header read and its size checked; no pixel is decoded yet."""
+        with _pillow_on(index):
+            image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        if image.width * image.height > self._max_pixels:
             raise InvalidInput(
-                f"`image`[{index}] is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-            ) from problem
-        except Image.DecompressionBombError as problem:
-            raise InvalidInput(f"`image`[{index}] is too large: the limit is {self._max_pixels} pixels") from problem
-        except (OSError, SyntaxError, ValueError, EOFError) as problem:
-            raise InvalidInput(f"`image`[{index}] cannot be decoded, it is damaged or cut off: {problem}") from problem
-        return _eight_bit(upright)
+                f"`image`[{index}] has {image.width} x {image.height} pixels, the limit is {self._max_pixels} in all: "
+                "send a smaller image"
+            )
+        return image
+
+
+@contextlib.contextmanager
+def _pillow_on(index: int) -> Iterator[None]:
+    """Translate what Pillow raises, which on damaged files can be anything, into InvalidInput; hide its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UnidentifiedImageError as problem:
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise InvalidInput(f"`image`[{index}] is not a {formats} image") from problem
+    except Image.DecompressionBombError as problem:
+        raise InvalidInput(f"`image`[{index}] has too many pixels: send a smaller image") from problem
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise InvalidInput(f"`image`[{index}] cannot be decoded, it is damaged or cut off: {problem}") from problem
+
+
+def _loaded(image: Image.Image, index: int) -> Image.Image:
+    """The first frame, upright, transparency on white, 8 bits a channel."""
+    with _pillow_on(index):
+        image.load()
+    turn = _TURNS.get(_orientation(image))
+    return _eight_bit(image if turn is None else image.transpose(turn))
+
+
+def _orientation(image: Image.Image) -> object:
+    """The Exif orientation. Damaged metadata counts as none: viewers show such an image all the same."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -18,6 +18,9 @@ from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
+REQUEST_FACTOR = 4
+"""A request's texts together may have this many times the bytes of one: a backend answers one request at a time, and
+64 texts of the largest size would keep everyone else waiting for a minute."""
 
 
 class TextTokenizer:
@@ -26,7 +29,10 @@ class TextTokenizer:
     def __init__(self, tokenizer_file: Path, max_text_bytes: int = MAX_TEXT_BYTES) -> None:
         if not tokenizer_file.is_file():
             raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`")
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        except Exception as problem:  # the library has no class of its own for a file it cannot read
+            raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
         if self._tokenizer.truncation is None:
             raise ModelConfigError(f"{tokenizer_file} sets no truncation: texts would pass the model's limit")
         self._tokenizer.no_padding()
@@ -39,9 +45,15 @@ class TextTokenizer:
         ids that count in each row, `span` [n, ceil(L / n)] zeros, whose n * ceil(L / n) elements tell the graph how
         wide the widest row is. Raises InvalidInput for bytes that are not UTF-8 and for texts over the limit.
         """
-        rows = [self._decode(raw, index) for index, raw in enumerate(texts.reshape(-1))]
+        given = texts.reshape(-1)
+        rows = [self._decode(raw, index) for index, raw in enumerate(given)]
         if not rows:
             raise InvalidInput("`text` has no rows: send at least one text")
+        limit = REQUEST_FACTOR * self._max_text_bytes
+        if sum(map(len, given)) > limit:
+            raise InvalidInput(
+                f"the texts of this request have more than {limit} bytes together: send them in several requests"
+            )
         return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
 
     def _decode(self, raw: bytes, index: int) -> str:
