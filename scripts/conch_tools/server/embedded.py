@@ -1,0 +1,260 @@
+"""One embedded tritonserver: start, wait, stop, with a limit on every wait.
+
+The server runs in a process group of its own, so that Ctrl-C in a terminal reaches only us and one signal reaches all
+of its Python stubs; it is told by the kernel to die with us, so that a killed `conch` leaves no server behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from conch_tools.errors import ServerFailed
+from conch_tools.server.failure import load_failures
+from conch_tools.server.ports import require_free
+from conch_tools.server.wheel import TritonWheel, find_wheel
+from conch_tools.server.workspace import Workspace
+from conch_tools.settings import Settings
+
+ADMIN_HEADER = "conch-admin-key"
+RESTRICTED_APIS = "shared-memory,model-repository,trace,logging"
+READY_POLL_S = 0.05
+KILL_WAIT_S = 2.0
+EXIT_MARGIN_S = 1.5
+LOG_LINES_KEPT = 2000
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What one server serves and where it listens. Ports of 127.0.0.1 by default; see Settings for their meaning."""
+
+    settings: Settings
+    models: Sequence[str] = ("*",)
+    """Models loaded at the start; an ensemble brings its steps along. ("*",) is all of them."""
+    on_log: Callable[[str], None] | None = None
+    """Called with every line of Triton's log, from a thread of the server's own."""
+    extra_arguments: Sequence[str] = field(default_factory=tuple)
+    """Further arguments for tritonserver, taken as they are."""
+
+
+class EmbeddedServer:
+    """A running tritonserver. Use it as a context manager, or call start() and stop()."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self._settings = options.settings
+        self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+        self._process: subprocess.Popen[str] | None = None
+        self._workspace: Workspace | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def http_url(self) -> str:
+        """host:port of the HTTP endpoint, the form tritonclient takes."""
+        return f"{self._settings.host}:{self._settings.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port of the gRPC endpoint."""
+        return f"{self._settings.host}:{self._settings.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the Prometheus metrics."""
+        return f"http://{self._settings.host}:{self._settings.metrics_port}/metrics"
+
+    @property
+    def admin_key(self) -> str:
+        """The value of the header ADMIN_HEADER that opens this server's restricted endpoints."""
+        return self._running_workspace.admin_key
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver."""
+        return self._running_process.pid
+
+    @property
+    def log(self) -> list[str]:
+        """The last lines of Triton's log."""
+        return list(self._log)
+
+    def __enter__(self) -> EmbeddedServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start tritonserver and return once every model is ready.
+
+        Raises PortTaken, UnsuitableMachine, or ServerFailed with what Triton said of the models that did not load.
+        """
+        settings = self._settings
+        wheel = find_wheel()
+        require_free(settings.host, settings.http_port, "Triton HTTP", "CONCH_HTTP_PORT")
+        require_free(settings.host, settings.grpc_port, "Triton gRPC", "CONCH_GRPC_PORT")
+        require_free(settings.host, settings.metrics_port, "Triton metrics", "CONCH_METRICS_PORT")
+        self._workspace = Workspace(wheel, settings.repository, settings.backends)
+        try:
+            self._process = subprocess.Popen(
+                [str(wheel.server), *self._arguments(wheel, self._workspace)],
+                env=_environment(wheel, settings.backends),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+            self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
+            self._reader.start()
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for tritonserver to end by itself; its exit code, or None when the time is over."""
+        try:
+            return self._running_process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Stop the server and everything it started, within `stop_timeout_s`. May be called more than once."""
+        process, workspace = self._process, self._workspace
+        self._process = self._workspace = None
+        if process is not None:
+            self._end(process)
+        if self._reader is not None:
+            self._reader.join(KILL_WAIT_S)
+        if workspace is not None:
+            workspace.remove()
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._settings.stop_timeout_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(KILL_WAIT_S)
+
+    def _arguments(self, wheel: TritonWheel, workspace: Workspace) -> list[str]:
+        settings = self._settings
+        arguments = [
+            f"--model-repository={workspace.repository}",
+            f"--backend-directory={workspace.backends}",
+            f"--cache-directory={wheel.caches}",
+            f"--http-address={settings.host}",
+            f"--http-port={settings.http_port}",
+            f"--grpc-address={settings.host}",
+            f"--grpc-port={settings.grpc_port}",
+            f"--metrics-address={settings.host}",
+            f"--metrics-port={settings.metrics_port}",
+            f"--http-restricted-api={RESTRICTED_APIS}:{ADMIN_HEADER}={workspace.admin_key}",
+            f"--grpc-restricted-protocol={RESTRICTED_APIS}:{ADMIN_HEADER}={workspace.admin_key}",
+            f"--backend-config=python,shm-region-prefix-name={workspace.shared_memory_prefix}",
+            f"--exit-timeout-secs={max(1, int(settings.stop_timeout_s - EXIT_MARGIN_S))}",
+            "--model-control-mode=explicit",
+            "--allow-sagemaker=false",
+            "--allow-vertex-ai=false",
+            *(f"--load-model={model}" for model in self.options.models),
+            *self.options.extra_arguments,
+        ]
+        if settings.response_cache_bytes:
+            arguments.append(f"--cache-config=local,size={settings.response_cache_bytes}")
+        if settings.profile:
+            arguments.append(f"--model-config-name={settings.profile}")
+        return arguments
+
+    def _read_log(self) -> None:
+        process, workspace = self._process, self._workspace
+        if process is None or process.stdout is None or workspace is None:
+            return
+        with process.stdout as lines:
+            for raw in lines:
+                line = workspace.in_source_terms(raw.rstrip("\n"))
+                self._log.append(line)
+                if self.options.on_log is not None:
+                    self.options.on_log(line)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self._settings.start_timeout_s
+        while time.monotonic() < deadline:
+            code = self._running_process.poll()
+            if code is not None:
+                if self._reader is not None:
+                    self._reader.join(KILL_WAIT_S)
+                raise ServerFailed(self._why_it_ended(code))
+            if _answers(f"http://{self.http_url}/v2/health/ready"):
+                return
+            time.sleep(READY_POLL_S)
+        raise ServerFailed(
+            f"tritonserver was not ready within {self._settings.start_timeout_s:.0f} s: "
+            "raise CONCH_START_TIMEOUT_S, or serve fewer pipelines with --only"
+        )
+
+    def _why_it_ended(self, code: int) -> str:
+        failures = load_failures(self._log)
+        if failures:
+            return "tritonserver refused the repository: " + "; ".join(failures)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        last = next((line for line in reversed(self._log) if line.strip()), "it logged nothing")
+        return f"tritonserver {how} before it was ready; its last words: {last}"
+
+    @property
+    def _running_process(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise ServerFailed("tritonserver is not running: start() it first")
+        return self._process
+
+    @property
+    def _running_workspace(self) -> Workspace:
+        if self._workspace is None:
+            raise ServerFailed("tritonserver is not running: start() it first")
+        return self._workspace
+
+
+def _environment(wheel: TritonWheel, backends: Path) -> dict[str, str]:
+    """The server's environment: its libraries, and for the stubs this very Python with the backends' packages."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CONCH_", "PYTHON"))}
+    return {
+        **inherited,
+        "LD_LIBRARY_PATH": ":".join(str(folder) for folder in wheel.libraries),
+        # The stub becomes the first python3 on PATH, with that environment's packages.
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        "PYTHONPATH": str(backends.resolve()),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1.0) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

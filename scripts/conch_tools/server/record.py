@@ -1,0 +1,106 @@
+"""The record of a running server, by which other commands find it, stop it and open its restricted endpoints.
+
+One file a server, named by its HTTP port, in the state folder: process id, when that process began (ids are used
+again), addresses. The admin key lies beside it, readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from conch_tools.errors import ConchError, NotRunning
+from conch_tools.server.workspace import write_private
+from conch_tools.settings import Settings
+
+STOP_MARGIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """A server that `conch serve` or `conch up` holds."""
+
+    pid: int
+    """The supervising conch process."""
+    began: float
+    """When it began, seconds since the epoch."""
+    http: str
+    grpc: str
+    metrics: str
+
+    @classmethod
+    def read(cls, settings: Settings) -> ServerRecord | None:
+        """The live server on the configured HTTP port, or None; a record whose process is gone is removed."""
+        path = _path(settings)
+        try:
+            record = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            path.unlink(missing_ok=True)
+            return None
+        if not record.alive:
+            record.remove(settings)
+            return None
+        return record
+
+    @property
+    def alive(self) -> bool:
+        """Whether the very process that wrote the record still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            return bool(process.create_time() == self.began and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+    def write(self, settings: Settings, admin_key: str) -> None:
+        """Write the record and, readable by the owner only, the admin key."""
+        settings.state.mkdir(parents=True, exist_ok=True)
+        write_private(key_path(settings), admin_key)
+        _path(settings).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+    def remove(self, settings: Settings) -> None:
+        """Remove the record and the key."""
+        _path(settings).unlink(missing_ok=True)
+        key_path(settings).unlink(missing_ok=True)
+
+
+def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str) -> ServerRecord:
+    """A record that names the calling process as the supervisor."""
+    return ServerRecord(os.getpid(), psutil.Process().create_time(), http, grpc, metrics)
+
+
+def key_path(settings: Settings) -> Path:
+    """The file with the admin key of the server on the configured HTTP port, mode 0600."""
+    return settings.state / f"server-{settings.http_port}.key"
+
+
+def stop_recorded(settings: Settings) -> int:
+    """Stop the server on the configured HTTP port and wait for its end; returns its process id.
+
+    Raises NotRunning when there is none, ConchError when it does not end in time even after SIGKILL.
+    """
+    record = ServerRecord.read(settings)
+    if record is None:
+        raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: nothing to stop")
+    process = psutil.Process(record.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(settings.stop_timeout_s + STOP_MARGIN_S)
+    except psutil.TimeoutExpired:
+        process.kill()
+        try:
+            process.wait(STOP_MARGIN_S)
+        except psutil.TimeoutExpired as problem:
+            raise ConchError(f"process {record.pid} does not end, even killed: it may hang in the kernel") from problem
+    record.remove(settings)
+    return record.pid
+
+
+def _path(settings: Settings) -> Path:
+    return settings.state / f"server-{settings.http_port}.json"

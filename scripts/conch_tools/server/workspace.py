@@ -1,0 +1,91 @@
+"""The folder one server runs from: a backend directory made of links, a link to the repository.
+
+Triton starts Python stubs through an unquoted shell line, so a blank or a bracket anywhere in the path of the
+repository or of the backends breaks every step. The server therefore sees both through links in a folder whose name is
+always safe. That folder and the server's shared-memory regions carry the process id of their owner, so what a killed
+owner left behind is recognised and swept at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from conch_tools.errors import UnsuitableMachine
+from conch_tools.server.wheel import TritonWheel
+
+SHARED_MEMORY = Path("/dev/shm")
+ADMIN_KEY_BYTES = 32
+_OWNED = re.compile(r"^conch-(?P<pid>\d+)-")
+
+
+class Workspace:
+    """One server's folder in the temporary directory. `remove()` deletes it and the server's shared memory."""
+
+    def __init__(self, wheel: TritonWheel, repository: Path, backends: Path) -> None:
+        sweep_abandoned()
+        self.repository_source = repository.resolve()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"conch-{os.getpid()}-"))
+        if re.search(r"[^\w./-]", str(self.folder)):
+            shutil.rmtree(self.folder)
+            raise UnsuitableMachine(
+                f"the temporary directory {self.folder.parent} has a name that Triton cannot "
+                "start Python steps from: set TMPDIR to a plain path such as /tmp"
+            )
+        self.backends = self.folder / "backends"
+        self.repository = self.folder / "repository"
+        self.repository.symlink_to(self.repository_source)
+        self._assemble_backends(wheel, backends.resolve())
+        self.admin_key = secrets.token_urlsafe(ADMIN_KEY_BYTES)
+
+    @property
+    def shared_memory_prefix(self) -> str:
+        """Prefix of the names of every region the server's Python steps create."""
+        return f"{self.folder.name}-"
+
+    def _assemble_backends(self, wheel: TritonWheel, backends: Path) -> None:
+        python = self.backends / "python"
+        python.mkdir(parents=True)
+        for part in (*wheel.python_backend.iterdir(), wheel.stub):
+            if part.is_file():
+                # Copied, because core refuses a backend library that a link takes out of the backend directory.
+                shutil.copy(part, python)
+        for adaptor in sorted(backends.glob("*/model.py")):
+            (self.backends / adaptor.parent.name).symlink_to(adaptor.parent)
+
+    def in_source_terms(self, text: str) -> str:
+        """The text with the links' paths replaced by the paths people know."""
+        return text.replace(str(self.repository), str(self.repository_source))
+
+    def remove(self) -> None:
+        """Delete the folder and the shared-memory regions that the server's processes left."""
+        for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
+            region.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a secret so that at no moment anyone but its owner can read it."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def sweep_abandoned() -> None:
+    """Remove folders and shared memory of servers whose owning process is gone (it was killed)."""
+    for place in (Path(tempfile.gettempdir()), SHARED_MEMORY):
+        for entry in place.glob("conch-*"):
+            owned = _OWNED.match(entry.name)
+            if owned is None or psutil.pid_exists(int(owned["pid"])) or entry.lstat().st_uid != os.getuid():
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Every setting of the `conch` command, in one place: environment variables named CONCH_<FIELD>.
+
+Command-line options override them; nothing else in the package reads the environment for a setting.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from conch_tools.errors import SettingsError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def project_root() -> Path:
+    """The checkout this package is installed from (editable), else the folder the command is run in."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "model_repository").is_dir() else Path.cwd()
+
+
+class Settings(BaseSettings):
+    """Where things are, on which ports they listen and how long they may take."""
+
+    model_config = SettingsConfigDict(env_prefix="CONCH_", extra="ignore", frozen=True)
+
+    repository: Path = Field(default_factory=lambda: project_root() / "model_repository")
+    """The model repository that is built and served."""
+
+    backends: Path = Field(default_factory=lambda: project_root() / "python_backends")
+    """The folder of Conch's Python-based backends; each of its folders with a model.py is one."""
+
+    state: Path = Field(default_factory=lambda: project_root() / ".conch")
+    """Keys, logs, staged builds and the record of a detached server."""
+
+    host: str = "127.0.0.1"
+    """The address Triton listens on. The embedded release must never face a network: see docs/architecture.md."""
+
+    http_port: Port = 8000
+    """Triton's HTTP endpoint."""
+
+    grpc_port: Port = 8001
+    """Triton's gRPC endpoint."""
+
+    metrics_port: Port = 8002
+    """Triton's Prometheus metrics."""
+
+    profile: str | None = None
+    """Hardware profile: Triton's --model-config-name, the stem of <model>/configs/<profile>.pbtxt."""
+
+    response_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """Size of Triton's local response cache, for the models that enable it; 0 switches it off."""
+
+    start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
+    """How long all models together may take to load."""
+
+    stop_timeout_s: Annotated[float, Field(gt=1)] = 4.5
+    """How long a stopping server may take before its processes are killed."""
+
+    answer_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """How long one request that the command sends by itself may take."""
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, overridden by the arguments that are not None.
+
+    Raises SettingsError, naming the variable, when a value is not usable.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"CONCH_{name.upper()}={first['input']!r} is not usable: {first['msg'].lower()}"
+        ) from problem
