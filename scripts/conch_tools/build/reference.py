@@ -1,0 +1,83 @@
+"""What a build is compared with: a corpus, and what each step must make of it according to the reference library.
+
+The reference runs once, in the process that builds the pipeline; its answers travel as plain arrays to the process that
+asks the server, so that one needs neither torch nor the model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = Sequence[npt.NDArray[Any]]
+"""One array a corpus item, without a batch dimension."""
+
+BATCH_SIZES = (1, 2, 7, 32)
+"""Parity is asked in batches of these sizes, each as one request and as concurrent single requests."""
+CORPUS_SIZE = 48
+LONGEST_WORDS = 400
+
+
+@dataclass(frozen=True)
+class StepAnswers:
+    """What one step must answer for every corpus item."""
+
+    model: str
+    outputs: Mapping[str, Rows]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The corpus and the answers of the pipeline's steps, in their order."""
+
+    input_tensor: str
+    items: Sequence[bytes]
+    steps: Sequence[StepAnswers]
+    tolerance: float
+
+    @property
+    def answers(self) -> Mapping[str, Rows]:
+        """The last step's answers, which are the pipeline's."""
+        return self.steps[-1].outputs
+
+
+def mixed_texts(seeds: Sequence[str], count: int = CORPUS_SIZE) -> list[str]:
+    """Texts of 0 to 400 words made of the words of `seeds`, and what breaks tokenizers; the same for the same seeds."""
+    words = " ".join(seeds).split()
+    awkward = [
+        "",
+        "?",
+        "naïve café — 東京 🙂🙂",
+        "A\u0301 e\u0301",
+        "שלום עולם",
+        "x" * 400,
+        "\n\t tab and newline \r\n",
+        *seeds,
+    ]
+    chance = random.Random(len(words))
+    lengths = [min(LONGEST_WORDS, int(chance.paretovariate(0.8) * 4)) for _ in range(max(0, count - len(awkward)))]
+    return [*awkward, *(" ".join(chance.choices(words, k=length)) for length in lengths)]
+
+
+def batches_of(items: int) -> list[range]:
+    """Index ranges of the parity batches of every size, from the start of the corpus."""
+    ranges: list[range] = []
+    for size in BATCH_SIZES:
+        starts = range(0, items - size + 1, size)
+        ranges.extend(range(start, start + size) for start in list(starts)[: max(2, CORPUS_SIZE // size // 4)])
+    return ranges
+
+
+def largest_difference(answer: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """The largest absolute difference; infinite when shapes differ or a value is not a number."""
+    if answer.shape != expected.shape:
+        return float("inf")
+    if answer.size == 0:
+        return 0.0
+    difference = float(np.max(np.abs(answer.astype(np.float64) - expected.astype(np.float64))))
+    return difference if np.isfinite(difference) else float("inf")

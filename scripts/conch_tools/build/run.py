@@ -1,0 +1,197 @@
+"""The way of a build: what is stale is staged side by side, proven in one server, and moved into the repository.
+
+Staging runs in worker processes because torch's exporter holds the interpreter; the server is started once for all
+pipelines of a build, so building three costs one start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from conch_client import Client
+
+from conch_tools.build.parity import Agreement, check_graph, check_server
+from conch_tools.build.reference import Reference
+from conch_tools.build.staging import Staged, fingerprint_of, is_current
+from conch_tools.errors import BuildError, ConchError
+from conch_tools.pipelines import Pipeline, load_pipeline
+from conch_tools.server import EmbeddedServer, ServerOptions
+from conch_tools.server.ports import free_ports
+from conch_tools.settings import Settings
+
+Report = Callable[[str], None]
+WORKERS = 2
+LOCK_FILE = "build.lock"
+QUALITY_BATCH = 32
+
+
+@dataclass(frozen=True)
+class StagedBuild:
+    """A pipeline whose artifacts are staged and whose graph agrees with the reference."""
+
+    staged: Staged
+    reference: Reference
+    graph: Agreement
+    seconds: float
+
+
+def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, force: bool = False) -> list[str]:
+    """Build the pipelines that are not current (all of them with `force`); returns the names of those that were.
+
+    Raises BuildError or ParityError; then the model repository is as it was before.
+    """
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.state / LOCK_FILE):
+        stale = {each.name: each for each in pipelines if force or not is_current(each, fingerprint_of(each))}
+        if not stale:
+            return []
+        staging = settings.state / "staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            report(f"building {', '.join(stale)}")
+            builds = _stage_all(stale, staging, report)
+            _prove_and_promote(settings, builds, staging, report)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return list(stale)
+
+
+def stage(folder: Path, staging: Path) -> StagedBuild:
+    """Make one pipeline's artifacts and compare its graph with the reference. Runs in a worker process."""
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    pipeline = load_pipeline(folder)
+    staged = Staged.fresh(pipeline, staging)
+    reference = _builder(pipeline)(pipeline, staged)
+    model = pipeline.step("model")
+    graph = check_graph(pipeline.name, reference, model, staged.version(model) / "model.onnx")
+    return StagedBuild(staged, reference, graph, time.monotonic() - started)
+
+
+def _builder(pipeline: Pipeline) -> Callable[[Pipeline, Staged], Reference]:
+    # Imported here because each pulls in torch and its own framework, which only worker processes pay for.
+    if pipeline.task == "feature-extraction":
+        from conch_tools.build.text import build_embedding
+
+        return build_embedding
+    if pipeline.task == "text-classification":
+        from conch_tools.build.text import build_classifier
+
+        return build_classifier
+    from conch_tools.build.image import build_image_classifier
+
+    return build_image_classifier
+
+
+def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
+    builds: list[StagedBuild] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(WORKERS, len(stale)), mp_context=context, initializer=_quiet_worker) as workers:
+        waiting = {workers.submit(stage, each.folder, staging): name for name, each in stale.items()}
+        try:
+            for done in as_completed(waiting):
+                built = _result_of(waiting[done], done.result)
+                builds.append(built)
+                report(
+                    f"{waiting[done]}: staged in {built.seconds:.0f} s, its graph equals the reference "
+                    f"({built.graph.cases} answers, worst difference {built.graph.worst_difference:.1e})"
+                )
+        finally:
+            workers.shutdown(wait=True, cancel_futures=True)
+    return builds
+
+
+def _result_of(name: str, result: Callable[[], StagedBuild]) -> StagedBuild:
+    try:
+        return result()
+    except ConchError:
+        raise
+    except BrokenProcessPool as problem:
+        raise BuildError(name, "its process was killed, most likely for want of memory") from problem
+    except Exception as problem:
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem
+
+
+def _quiet_worker() -> None:
+    import transformers
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], staging: Path, report: Report) -> None:
+    http, grpc, metrics = free_ports(3)
+    trial = settings.model_copy(
+        update={
+            "repository": staging,
+            "http_port": http,
+            "grpc_port": grpc,
+            "metrics_port": metrics,
+            "response_cache_bytes": 0,
+            "profile": None,
+        }
+    )
+    names = [each.staged.pipeline.name for each in builds]
+    with EmbeddedServer(ServerOptions(trial, models=names)) as server:
+        client = Client(server.grpc_url, timeout_s=settings.start_timeout_s)
+        with client:
+            for each in builds:
+                pipeline = each.staged.pipeline
+                served = check_server(pipeline.name, each.reference, client)
+                quality = {
+                    "worst_difference": max(each.graph.worst_difference, served.worst_difference),
+                    **_measured_quality(each, client),
+                }
+                each.staged.write_manifests(quality, fingerprint_of(pipeline))
+                said = "".join(f", {name} {value:.4f}" for name, value in quality.items() if name == "accuracy")
+                report(
+                    f"{pipeline.name}: {served.cases} answers of the running ensemble equal the reference "
+                    f"(worst difference {served.worst_difference:.1e}){said}"
+                )
+    for each in builds:
+        each.staged.promote(settings.repository)
+
+
+def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:
+    """Accuracy of the served ensemble on the training's held-out data. Raises BuildError when under the gate."""
+    if build.staged.heldout is None:
+        return {}
+    pipeline = build.staged.pipeline
+    inputs, labels = build.staged.heldout
+    right = 0
+    for start in range(0, len(inputs), QUALITY_BATCH):
+        batch = np.array(inputs[start : start + QUALITY_BATCH], dtype=np.object_).reshape(-1, 1)
+        answers = client.infer(pipeline.name, inputs={pipeline.input_tensor: batch})["label"][:, 0]
+        right += sum(str(got) == want for got, want in zip(answers, labels[start : start + len(batch)], strict=True))
+    accuracy = right / len(inputs)
+    gate = pipeline.gates.accuracy
+    if gate is not None and accuracy < gate:
+        raise BuildError(pipeline.name, f"accuracy on held-out data is {accuracy:.4f}, its gate is {gate}")
+    return {"accuracy": accuracy}
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise BuildError("all", f"another build is under way in this checkout ({lock}): wait for it") from problem
+        yield

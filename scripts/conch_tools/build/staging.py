@@ -1,0 +1,132 @@
+"""The staging repository of one build: the configs as they are, the artifacts as they are being made.
+
+It has the layout of a model repository, so the server can serve it before anything reaches the real one; `promote`
+moves a pipeline's version folders over in one rename each.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conch_steps.manifest import MANIFEST_NAME, sha256_of
+
+from conch_tools.build.sources import describe_source
+from conch_tools.pipelines import FIRST_VERSION, PIPELINE_FILE, Pipeline
+
+TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+
+
+class Staged:
+    """One pipeline's part of the staging repository."""
+
+    def __init__(self, pipeline: Pipeline, repository: Path) -> None:
+        self.pipeline = pipeline
+        self.repository = repository
+        self.heldout: tuple[Sequence[bytes], Sequence[str]] | None = None
+
+    @classmethod
+    def fresh(cls, pipeline: Pipeline, repository: Path) -> Staged:
+        """A staged pipeline with its configs and empty version folders; what an earlier build left is dropped."""
+        staged = cls(pipeline, repository)
+        for model in (pipeline.name, *pipeline.models):
+            target = repository / model
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(
+                pipeline.folder.parent / model,
+                target,
+                ignore=lambda folder, names: [name for name in names if name.isdigit()],
+            )
+            (target / FIRST_VERSION).mkdir()
+        return staged
+
+    def version(self, model: str) -> Path:
+        """The version folder a model's artifacts go to."""
+        return self.repository / model / FIRST_VERSION
+
+    def write_labels(self, model: str, labels: Sequence[str]) -> None:
+        """Write labels.txt, one class a line in the order of the logits."""
+        (self.version(model) / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+
+    def record_heldout(self, inputs: Sequence[bytes], labels: Sequence[str]) -> None:
+        """Held-out data that the quality gate asks the staged pipeline about."""
+        self.heldout = (inputs, labels)
+
+    def write_manifests(self, quality: Mapping[str, Any], fingerprint: str) -> None:
+        """List every artifact with its hash and origin; the pipeline's own manifest carries quality and fingerprint."""
+        built = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        origin = {"source": describe_source(self.pipeline), "tools": _tool_versions(), "built": built}
+        for model in self.pipeline.models:
+            folder = self.version(model)
+            files = {
+                path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+                for path in sorted(folder.iterdir())
+                if path.name != MANIFEST_NAME
+            }
+            _write_json(folder / MANIFEST_NAME, {"model": model, "files": files, **origin})
+        manifest = {
+            "pipeline": self.pipeline.name,
+            "files": {},
+            "fingerprint": fingerprint,
+            "quality": quality,
+            **origin,
+        }
+        _write_json(self.version(self.pipeline.name) / MANIFEST_NAME, manifest)
+
+    def promote(self, repository: Path) -> None:
+        """Move the version folders into the repository; the pipeline's own manifest, which says built, goes last."""
+        for model in (*self.pipeline.models, self.pipeline.name):
+            target = repository / model / FIRST_VERSION
+            old = target.with_name(f".old-{FIRST_VERSION}")
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                os.replace(target, old)
+            shutil.move(self.version(model), target)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def fingerprint_of(pipeline: Pipeline) -> str:
+    """Hash of everything an artifact depends on: the pipeline's files, our code and data, the tools' versions."""
+    digest = hashlib.sha256()
+    tools = Path(__file__).parents[1]
+    ours = [*(tools / "build").rglob("*.py"), *(tools / "training").rglob("*")]
+    configs = [pipeline.folder.parent / model / "config.pbtxt" for model in (pipeline.name, *pipeline.models)]
+    for path in sorted({*ours, *configs, pipeline.folder / PIPELINE_FILE}):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.name.encode() + path.read_bytes())
+    digest.update(json.dumps([_tool_versions(), describe_source(pipeline)], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def is_current(pipeline: Pipeline, fingerprint: str) -> bool:
+    """Whether the pipeline's artifacts are all there and were made from what is there now."""
+    repository = pipeline.folder.parent
+    try:
+        manifest = json.loads((repository / pipeline.name / FIRST_VERSION / MANIFEST_NAME).read_bytes())
+        if manifest["fingerprint"] != fingerprint:
+            return False
+        for model in pipeline.models:
+            folder = repository / model / FIRST_VERSION
+            for name, recorded in json.loads((folder / MANIFEST_NAME).read_bytes())["files"].items():
+                if (folder / name).stat().st_size != recorded["bytes"]:
+                    return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {tool: importlib.metadata.version(tool) for tool in TOOLS}
+    return {"python": platform.python_version(), **versions}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""Text pipelines: tokenizer.json, the encoder with its ragged head, and the reference's answers.
+
+The reference of `feature-extraction` is sentence-transformers itself; of `text-classification`, the PyTorch model and
+its own tokenizer, one text at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from conch_tools.build.ragged import export_ragged
+from conch_tools.build.reference import Reference, StepAnswers, mixed_texts
+from conch_tools.build.sources import source_folder
+from conch_tools.build.staging import Staged
+from conch_tools.errors import BuildError
+from conch_tools.pipelines import Pipeline
+from conch_tools.training import TextTraining, text_training
+
+
+class MeanPooled(torch.nn.Module):
+    """Mean of the token states that count, scaled to length one: sentence-transformers' Pooling and Normalize."""
+
+    def __init__(self, encoder: PreTrainedModel, normalize: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.normalize = normalize
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        counts = mask.unsqueeze(-1).to(states.dtype)
+        pooled: torch.Tensor = (states * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1e-9)
+        return torch.nn.functional.normalize(pooled, p=2.0, dim=1) if self.normalize else pooled
+
+
+def build_embedding(pipeline: Pipeline, staged: Staged) -> Reference:
+    """Stage `<pipeline>_tokenize` and `<pipeline>_model` of a sentence-transformers model; returns the reference."""
+    from sentence_transformers import SentenceTransformer
+
+    folder = source_folder(pipeline)
+    encoder = _encoder(folder)
+    tokenizer = _stage_tokenizer(pipeline, folder, staged)
+    export_ragged(
+        MeanPooled(encoder, _pooling(pipeline, folder)),
+        encoder.config.max_position_embeddings,
+        "embedding",
+        staged.version(pipeline.step("model")) / "model.onnx",
+    )
+    source = SentenceTransformer(str(folder), device="cpu")
+    source.max_seq_length = _limits(pipeline)
+    texts = mixed_texts([sample.input["text"] for sample in pipeline.samples])
+    vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
+    return _reference(pipeline, texts, tokenizer, [StepAnswers(pipeline.step("model"), {"embedding": list(vectors)})])
+
+
+def build_classifier(pipeline: Pipeline, staged: Staged) -> Reference:
+    """Stage tokenizer, model and labels of a trained text classifier; returns the reference and records its quality."""
+    if pipeline.source.training is None:
+        raise BuildError(
+            pipeline.name, "text-classification needs source.training: the head has to come from somewhere"
+        )
+    folder = source_folder(pipeline)
+    training: TextTraining = text_training(pipeline.source.training)
+    model = training.load(folder).eval()
+    tokenizer = _stage_tokenizer(pipeline, folder, staged)
+    export_ragged(
+        model,
+        training.max_positions(model),
+        "logits",
+        staged.version(pipeline.step("model")) / "model.onnx",
+    )
+    staged.write_labels(pipeline.step("labels"), training.labels)
+    texts = mixed_texts([sample.input["text"] for sample in pipeline.samples])
+    source_tokenizer = _fast_tokenizer(pipeline, folder)
+    logits = [_logits(model, source_tokenizer, text, _limits(pipeline)) for text in texts]
+    staged.record_heldout(
+        inputs=[text.encode() for text, _ in training.heldout()],
+        labels=[label for _, label in training.heldout()],
+    )
+    return _reference(
+        pipeline,
+        texts,
+        tokenizer,
+        [
+            StepAnswers(pipeline.step("model"), {"logits": logits}),
+            StepAnswers(pipeline.step("labels"), ranked(logits, training.labels)),
+        ],
+    )
+
+
+def ranked(
+    logits: Sequence[npt.NDArray[np.float32]], labels: Sequence[str]
+) -> dict[str, list[npt.NDArray[np.object_]]]:
+    """PyTorch's own softmax and sort of each item's logits: `label` and `score`, best first."""
+    scores, order = torch.softmax(torch.from_numpy(np.stack(logits)), dim=1).sort(dim=1, descending=True, stable=True)
+    names = np.array([label.encode() for label in labels], dtype=np.object_)
+    return {"label": [names[row] for row in order.numpy()], "score": list(scores.numpy())}
+
+
+def _encoder(folder: Path) -> PreTrainedModel:
+    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
+    model: PreTrainedModel = AutoModel.from_pretrained(folder, attn_implementation="eager")
+    model.eval()
+    return model
+
+
+def _stage_tokenizer(pipeline: Pipeline, folder: Path, staged: Staged) -> Tokenizer:
+    tokenizer: Tokenizer = _fast_tokenizer(pipeline, folder).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(_limits(pipeline))
+    tokenizer.save(str(staged.version(pipeline.step("tokenize")) / "tokenizer.json"))
+    return tokenizer
+
+
+def _fast_tokenizer(pipeline: Pipeline, folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise BuildError(pipeline.name, f"{folder} has no fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def _limits(pipeline: Pipeline) -> int:
+    if pipeline.text is None:
+        raise BuildError(pipeline.name, "a text pipeline needs [text] max_tokens in its pipeline.toml")
+    return pipeline.text.max_tokens
+
+
+def _pooling(pipeline: Pipeline, folder: Path) -> bool:
+    """Whether the model normalises after mean pooling. Raises BuildError for any other pooling."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return False
+    kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text(encoding="utf-8"))]
+    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
+    modes = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modes != [
+        "pooling_mode_mean_tokens"
+    ]:
+        raise BuildError(pipeline.name, f"only mean pooling is built, but {folder} asks for {kinds} with {modes}")
+    return "Normalize" in kinds
+
+
+def _logits(
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, text: str, limit: int
+) -> npt.NDArray[np.float32]:
+    encoded = tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
+    with torch.no_grad():
+        logits: torch.Tensor = model(encoded["input_ids"], encoded["attention_mask"])
+    return np.asarray(logits[0].numpy(), dtype=np.float32)
+
+
+def _reference(
+    pipeline: Pipeline, texts: Sequence[str], tokenizer: Tokenizer, later: Sequence[StepAnswers]
+) -> Reference:
+    ids = [np.array(tokenizer.encode(text).ids, dtype=np.int32) for text in texts]
+    return Reference(
+        input_tensor="text",
+        items=[text.encode() for text in texts],
+        steps=[StepAnswers(pipeline.step("tokenize"), {"input_ids": ids}), *later],
+        tolerance=pipeline.gates.max_abs_difference,
+    )
