@@ -27,6 +27,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 
+LOOPBACK_HOSTS = ("localhost", "::1")
+
 QUEUE_TIMEOUT_PARAMETER = "timeout"
 """Triton's request parameter for the time a request may wait in its queue, int64 microseconds."""
 

@@ -1,13 +1,14 @@
 """What can go wrong when you call a model, as one tree.
 
     ConchError                  anything below, with the model, version, endpoint and request it happened to
-    ├── InvalidInput            what was given does not fit the model: change the call ├── ModelNotFound
-    the server does not have this model, or not this version of it ├── ServerUnavailable       nobody answers
-    at the address, or the server has no room: try again later │   └── ModelNotReady       the server answers,
-    but the model cannot serve: it is loading, or its process died ├── DeadlineExceeded        the time of the
-    call, or the time the model allows in its queue, ran out ├── PermissionDenied        the server refuses
-    this caller: trying again does not help ├── Cancelled               the call was cancelled, or its client
-    was closed └── InferenceFailed         the model was asked and failed, or its answer cannot be read
+    ├── InvalidInput            what was given does not fit the model: change the call
+    ├── ModelNotFound           the server does not have this model, or not this version of it
+    ├── ServerUnavailable       nobody answers at the address, or the server has no room: try again later
+    │   └── ModelNotReady       the server answers, but the model cannot serve: it is loading, or its process died
+    ├── DeadlineExceeded        the time of the call, or the time the model allows in its queue, ran out
+    ├── PermissionDenied        the server refuses this caller: trying again does not help
+    ├── Cancelled               the call was cancelled, or its client was closed
+    └── InferenceFailed         the model was asked and failed, or its answer cannot be read
 
 Messages say what is wrong and what to do. They name types, shapes and single numbers, never texts or images:
 what callers send can be private.

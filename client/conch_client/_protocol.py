@@ -19,7 +19,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ._call import Call
-from ._constants import CHANNEL_OPTIONS, INT64_MAX
+from ._constants import CHANNEL_OPTIONS, INT64_MAX, LOOPBACK_HOSTS
 from ._encode import WireTensor
 from ._errors import Cancelled, InferenceFailed
 from ._results import Duration, ModelMetadata, ModelStatistics, TensorMetadata
@@ -165,13 +165,20 @@ def _as_value(field: Any, value: Any) -> Any:
     return [_as_value(field, item) for item in value]
 
 
+def _options(endpoint: str) -> tuple[tuple[str, int], ...]:
+    """Calls to this very machine never go through the proxy that the environment names."""
+    host = endpoint.rpartition(":")[0].strip("[]")
+    local = host in LOOPBACK_HOSTS or host.startswith("127.")
+    return (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)) if local else CHANNEL_OPTIONS
+
+
 class Channel:
     """A gRPC channel to one endpoint. Connects when first needed and again after a failure; threads may share
     it.
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(endpoint, options=_options(endpoint))
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._closed = False
 

@@ -60,7 +60,7 @@ class Preprocessing:
             raise ArtifactError(f"{path} is missing: run `conch build`")
         try:
             return cls.from_settings(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise ModelConfigError(f"{path} is not a usable image processor file: {problem}") from problem
 
     @classmethod
@@ -73,13 +73,20 @@ class Preprocessing:
         std = settings["image_std"] if normalize else [1.0] * channels
         return cls(
             grayscale=grayscale,
-            size=settings["size"] if settings.get("do_resize", False) else None,
+            size=_size(settings["size"]) if settings.get("do_resize", False) else None,
             resample=Image.Resampling(settings.get("resample", Image.Resampling.BILINEAR)),
-            crop_size=settings["crop_size"] if settings.get("do_center_crop", False) else None,
+            crop_size=_size(settings["crop_size"], edge=False) if settings.get("do_center_crop", False) else None,
             rescale_factor=float(settings["rescale_factor"]) if settings.get("do_rescale", False) else 1.0,
             mean=np.asarray(mean, dtype=np.float32).reshape(channels, 1, 1),
             std=np.asarray(std, dtype=np.float32).reshape(channels, 1, 1),
         )
+
+
+def _size(size: Mapping[str, int], edge: bool = True) -> Mapping[str, int]:
+    """A size in a form that is honoured. Raises ValueError."""
+    if {"height", "width"} <= size.keys() or (edge and "shortest_edge" in size):
+        return size
+    raise ValueError(f"{size} has no height and width{' and no shortest_edge' if edge else ''}")
 
 
 class ImageDecoder:

@@ -55,10 +55,18 @@ class StepRequest:
         self._request = request
 
     def tensor(self, name: str) -> npt.NDArray[Any]:
-        """The input tensor, batch dimension first. Raises InvalidInput when the request lacks it."""
+        """The input tensor [batch, ...]. Raises InvalidInput when it is missing or has no batch dimension.
+
+        Triton counts batches in 32 bits and drops the dimension of a batch of none, so 2^32 rows arrive as no batch.
+        """
         for tensor in self._request.inputs():
             if tensor.name() == name:
-                return np.asarray(tensor.as_numpy())
+                array = np.asarray(tensor.as_numpy())
+                if array.ndim < 2:
+                    raise InvalidInput(
+                        f"input `{name}` has an impossible batch size: its shape begins with the rows sent"
+                    )
+                return array
         raise InvalidInput(f"input `{name}` is missing")
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+
 from conch_steps.image_decoder import MAX_PIXELS, ImageDecoder, Preprocessing
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each

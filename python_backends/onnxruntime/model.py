@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+
 from conch_steps.errors import StepError
 from conch_steps.onnx_backend.complete import complete, is_complete
 from conch_steps.serving import Tensors, answer_each

@@ -14,10 +14,11 @@ from typing import Protocol
 import numpy as np
 import pytest
 import tritonclient.grpc
-from conch_client import Client, DeadlineExceeded, InvalidInput, ModelNotFound
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from conch_client import Client, DeadlineExceeded, InvalidInput, ModelNotFound
 
 TEXTS = [
     "A joy from start to finish.",

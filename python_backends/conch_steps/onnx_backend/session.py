@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+import onnxruntime
 from conch_steps.errors import InvalidInput, ModelConfigError, StepError, WrongAnswer
 from conch_steps.onnx_backend.batch import Tensors
 from conch_steps.onnx_backend.settings import SessionSettings

@@ -11,8 +11,8 @@ import warnings
 
 import numpy as np
 import torch
-from conch_steps.image_decoder import ImageDecoder, Preprocessing
 
+from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.build.ragged import OPSET
 from conch_tools.build.reference import Reference, StepAnswers
 from conch_tools.build.staging import Staged

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from conch_client import Client
 from conch_client import ConchError as ClientError
 from conch_steps.onnx_backend.session import ort
 from conch_steps.text_tokenizer import ragged
-
 from conch_tools.build.ragged_feed import ragged_feed
 from conch_tools.build.reference import Reference, Rows, batches_of, largest_difference
 from conch_tools.errors import ParityError

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from conch_steps.text_tokenizer import ragged
 
 GRAPH_INPUTS = ("input_ids", "length", "span", "row_size", "width")

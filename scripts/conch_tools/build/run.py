@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from conch_client import Client
 
+from conch_client import Client
 from conch_tools.build.parity import Agreement, check_graph, check_server
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
 from conch_tools.errors import BuildError, ConchError
+from conch_tools.lifeline import die_with_parent
 from conch_tools.pipelines import Pipeline, load_pipeline
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import free_ports
@@ -101,7 +102,7 @@ def _builder(pipeline: Pipeline) -> Callable[[Pipeline, Staged], Reference]:
 def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
     builds: list[StagedBuild] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(WORKERS, len(stale)), mp_context=context, initializer=_quiet_worker) as workers:
+    with ProcessPoolExecutor(min(WORKERS, len(stale)), mp_context=context, initializer=_worker) as workers:
         waiting = {workers.submit(stage, each.folder, staging): name for name, each in stale.items()}
         try:
             for done in as_completed(waiting):
@@ -128,7 +129,9 @@ def _result_of(name: str, result: Callable[[], StagedBuild]) -> StagedBuild:
         raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem
 
 
-def _quiet_worker() -> None:
+def _worker() -> None:
+    """A build that is killed takes its workers along; what they import says nothing on the screen."""
+    die_with_parent()
     import transformers
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

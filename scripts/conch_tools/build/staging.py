@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conch_steps.manifest import MANIFEST_NAME, sha256_of
-
+from conch_steps.errors import ArtifactError
+from conch_steps.manifest import MANIFEST_NAME, sha256_of, verify_manifest
 from conch_tools.build.sources import describe_source
 from conch_tools.pipelines import FIRST_VERSION, PIPELINE_FILE, Pipeline
 
@@ -108,19 +108,15 @@ def fingerprint_of(pipeline: Pipeline) -> str:
 
 def is_current(pipeline: Pipeline, fingerprint: str) -> bool:
     """Whether the pipeline's artifacts are all there and were made from what is there now."""
-    repository = pipeline.folder.parent
-    try:
-        manifest = json.loads((repository / pipeline.name / FIRST_VERSION / MANIFEST_NAME).read_bytes())
-        if manifest["fingerprint"] != fingerprint:
-            return False
-        for model in pipeline.models:
-            folder = repository / model / FIRST_VERSION
-            for name, recorded in json.loads((folder / MANIFEST_NAME).read_bytes())["files"].items():
-                if (folder / name).stat().st_size != recorded["bytes"]:
-                    return False
-    except (OSError, ValueError, KeyError, TypeError):
+    versions = [pipeline.folder.parent / model / FIRST_VERSION for model in (pipeline.name, *pipeline.models)]
+    if not all((version / MANIFEST_NAME).is_file() for version in versions):
         return False
-    return True
+    try:
+        for version in versions:
+            verify_manifest(version)
+        return bool(json.loads((versions[0] / MANIFEST_NAME).read_bytes())["fingerprint"] == fingerprint)
+    except (ArtifactError, KeyError):
+        return False
 
 
 def _tool_versions() -> dict[str, str]:

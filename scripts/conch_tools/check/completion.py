@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from conch_steps.errors import ModelConfigError
-from conch_steps.onnx_backend.complete import complete, is_complete
 from google.protobuf.json_format import MessageToDict, ParseDict
 from tritonclient.grpc import model_config_pb2
 
+from conch_steps.errors import ModelConfigError
+from conch_steps.onnx_backend.complete import complete, is_complete
 from conch_tools.check.graphs import Graph
 from conch_tools.check.repository import Model, Tensor, tensors_of
 

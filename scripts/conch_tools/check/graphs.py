@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from conch_steps.onnx_backend.signature import DATA_TYPES, UNSUPPORTED, GraphSignature, TensorSpec
 from google.protobuf.message import DecodeError
+
+from conch_steps.onnx_backend.signature import DATA_TYPES, UNSUPPORTED, GraphSignature, TensorSpec
 
 _MODEL_GRAPH = 7
 _GRAPH_INITIALIZER = 5

@@ -15,7 +15,6 @@ from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.config import BackendConfig, BatchInput, Json, TensorConfig
 from conch_steps.onnx_backend.signature import GraphSignature, TensorSpec
 from conch_steps.onnx_backend.validate import validate
-
 from conch_tools.check.completion import complete_json
 from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph

@@ -7,14 +7,12 @@ of its Python stubs; it is told by the kernel to die with us, so that a killed `
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,8 +21,10 @@ from pathlib import Path
 from types import TracebackType
 
 from conch_tools.errors import ServerFailed
-from conch_tools.server.failure import load_failures
-from conch_tools.server.ports import require_free
+from conch_tools.lifeline import die_with_parent
+from conch_tools.server.children import Children
+from conch_tools.server.failure import how_it_ended, load_failures, unfinished
+from conch_tools.server.ports import require_ports
 from conch_tools.server.wheel import TritonWheel, find_wheel
 from conch_tools.server.workspace import Workspace
 from conch_tools.settings import Settings
@@ -35,7 +35,6 @@ READY_POLL_S = 0.05
 KILL_WAIT_S = 2.0
 EXIT_MARGIN_S = 1.5
 LOG_LINES_KEPT = 2000
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,14 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start tritonserver and return once every model is ready.
 
-        Raises PortTaken, UnsuitableMachine, or ServerFailed with what Triton said of the models that did not load.
+        Call it from a thread that outlives the server: when that thread ends, the kernel ends the server.
+
+        Raises PortTaken, SettingsError, UnsuitableMachine, or ServerFailed with what Triton said of the models that
+        did not load.
         """
         settings = self._settings
         wheel = find_wheel()
-        require_free(settings.host, settings.http_port, "Triton HTTP", "CONCH_HTTP_PORT")
-        require_free(settings.host, settings.grpc_port, "Triton gRPC", "CONCH_GRPC_PORT")
-        require_free(settings.host, settings.metrics_port, "Triton metrics", "CONCH_METRICS_PORT")
+        require_ports(settings)
         self._workspace = Workspace(wheel, settings.repository, settings.backends)
         try:
             self._process = subprocess.Popen(
@@ -122,9 +122,11 @@ class EmbeddedServer:
                 text=True,
                 errors="replace",
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
-            self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
+            self._reader = threading.Thread(
+                target=self._read_log, args=(self._process, self._workspace), name="triton-log", daemon=True
+            )
             self._reader.start()
             self._wait_until_ready()
         except BaseException:
@@ -186,18 +188,20 @@ class EmbeddedServer:
             arguments.append(f"--model-config-name={settings.profile}")
         return arguments
 
-    def _read_log(self) -> None:
-        process, workspace = self._process, self._workspace
-        if process is None or process.stdout is None or workspace is None:
+    def _read_log(self, process: subprocess.Popen[str], workspace: Workspace) -> None:
+        if process.stdout is None:
             return
         with process.stdout as lines:
             for raw in lines:
                 line = workspace.in_source_terms(raw.rstrip("\n"))
                 self._log.append(line)
                 if self.options.on_log is not None:
-                    self.options.on_log(line)
+                    # Whoever read our log may have gone; a server whose own log nobody takes would stand still.
+                    with contextlib.suppress(OSError, ValueError):
+                        self.options.on_log(line)
 
     def _wait_until_ready(self) -> None:
+        children = Children(self._running_process.pid)
         deadline = time.monotonic() + self._settings.start_timeout_s
         while time.monotonic() < deadline:
             code = self._running_process.poll()
@@ -207,19 +211,30 @@ class EmbeddedServer:
                 raise ServerFailed(self._why_it_ended(code))
             if _answers(f"http://{self.http_url}/v2/health/ready"):
                 return
+            if children.one_is_dead():
+                raise ServerFailed(
+                    f"a Python process died while it was loading {self._still_loading()}: "
+                    "it ran out of memory, or its own code ended it"
+                )
             time.sleep(READY_POLL_S)
         raise ServerFailed(
-            f"tritonserver was not ready within {self._settings.start_timeout_s:.0f} s: "
-            "raise CONCH_START_TIMEOUT_S, or serve fewer pipelines with --only"
+            f"tritonserver was not ready within {self._settings.start_timeout_s:.0f} s, it is still loading "
+            f"{self._still_loading()}: raise CONCH_START_TIMEOUT_S, or serve fewer pipelines with --only"
         )
 
     def _why_it_ended(self, code: int) -> str:
-        failures = load_failures(self._log)
+        failures = load_failures(self._log, self._running_workspace.backend_file)
         if failures:
-            return "tritonserver refused the repository: " + "; ".join(failures)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            return "\n".join(["tritonserver refused the repository:", *failures])
         last = next((line for line in reversed(self._log) if line.strip()), "it logged nothing")
-        return f"tritonserver {how} before it was ready; its last words: {last}"
+        return f"tritonserver {how_it_ended(code)} before it was ready; its last words: {last}"
+
+    def _still_loading(self) -> str:
+        named = []
+        for model, version in sorted(unfinished(self._log).items()):
+            file = self._running_workspace.backend_file(model, version)
+            named.append(f"model `{model}`" + (f" ({file})" if file else ""))
+        return ", ".join(named) or "the models"
 
     @property
     def _running_process(self) -> subprocess.Popen[str]:
@@ -248,13 +263,11 @@ def _environment(wheel: TritonWheel, backends: Path) -> dict[str, str]:
     }
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _answers(url: str) -> bool:
+    # Never through a proxy from the environment: the server is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=1.0) as answer:
+        with opener.open(url, timeout=1.0) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False

@@ -6,6 +6,7 @@ again), addresses. The admin key lies beside it, readable by its owner only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 import psutil
 
 from conch_tools.errors import ConchError, NotRunning
-from conch_tools.server.workspace import write_private
+from conch_tools.server.workspace import sweep_abandoned, write_private
 from conch_tools.settings import Settings
 
 STOP_MARGIN_S = 5.0
+CLOCK_SHIFT_S = 10.0
+"""A process that began this close to the recorded time is the recorded one: ids are not used again so soon."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class ServerRecord:
         """Whether the very process that wrote the record still runs."""
         try:
             process = psutil.Process(self.pid)
-            return bool(process.create_time() == self.began and process.status() != psutil.STATUS_ZOMBIE)
+            # The system derives this time from its clock, which may have been set since.
+            same = abs(process.create_time() - self.began) < CLOCK_SHIFT_S
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return False
 
@@ -62,7 +67,10 @@ class ServerRecord:
         """Write the record and, readable by the owner only, the admin key."""
         settings.state.mkdir(parents=True, exist_ok=True)
         write_private(key_path(settings), admin_key)
-        _path(settings).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        # Moved into place whole, because `conch up --detach` is waiting for it.
+        new = _path(settings).with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        os.replace(new, _path(settings))
 
     def remove(self, settings: Settings) -> None:
         """Remove the record and the key."""
@@ -88,18 +96,23 @@ def stop_recorded(settings: Settings) -> int:
     record = ServerRecord.read(settings)
     if record is None:
         raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: nothing to stop")
-    process = psutil.Process(record.pid)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        _end(psutil.Process(record.pid), settings.stop_timeout_s + STOP_MARGIN_S)
+    record.remove(settings)
+    sweep_abandoned()
+    return record.pid
+
+
+def _end(process: psutil.Process, patience_s: float) -> None:
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(settings.stop_timeout_s + STOP_MARGIN_S)
+        process.wait(patience_s)
     except psutil.TimeoutExpired:
         process.kill()
         try:
             process.wait(STOP_MARGIN_S)
         except psutil.TimeoutExpired as problem:
-            raise ConchError(f"process {record.pid} does not end, even killed: it may hang in the kernel") from problem
-    record.remove(settings)
-    return record.pid
+            raise ConchError(f"process {process.pid} does not end, even killed: it may hang in the kernel") from problem
 
 
 def _path(settings: Settings) -> Path:

@@ -8,6 +8,7 @@ owner left behind is recognised and swept at the next start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import UnsuitableMachine
 from conch_tools.server.wheel import TritonWheel
 
@@ -31,37 +33,56 @@ class Workspace:
     def __init__(self, wheel: TritonWheel, repository: Path, backends: Path) -> None:
         sweep_abandoned()
         self.repository_source = repository.resolve()
+        self.backends_source = backends.resolve()
+        self.admin_key = secrets.token_urlsafe(ADMIN_KEY_BYTES)
         self.folder = Path(tempfile.mkdtemp(prefix=f"conch-{os.getpid()}-"))
-        if re.search(r"[^\w./-]", str(self.folder)):
-            shutil.rmtree(self.folder)
-            raise UnsuitableMachine(
-                f"the temporary directory {self.folder.parent} has a name that Triton cannot "
-                "start Python steps from: set TMPDIR to a plain path such as /tmp"
-            )
         self.backends = self.folder / "backends"
         self.repository = self.folder / "repository"
-        self.repository.symlink_to(self.repository_source)
-        self._assemble_backends(wheel, backends.resolve())
-        self.admin_key = secrets.token_urlsafe(ADMIN_KEY_BYTES)
+        try:
+            self._assemble(wheel)
+        except OSError as problem:
+            self.remove()
+            raise UnsuitableMachine(
+                f"the server's folder cannot be made in {self.folder.parent}: {problem.strerror}: "
+                "make room there, or set TMPDIR to another place"
+            ) from problem
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def shared_memory_prefix(self) -> str:
         """Prefix of the names of every region the server's Python steps create."""
         return f"{self.folder.name}-"
 
-    def _assemble_backends(self, wheel: TritonWheel, backends: Path) -> None:
+    def _assemble(self, wheel: TritonWheel) -> None:
+        if re.search(r"[^\w./-]", str(self.folder)):
+            raise UnsuitableMachine(
+                f"the temporary directory {self.folder.parent} has a name that Triton cannot "
+                "start Python steps from: set TMPDIR to a plain path such as /tmp"
+            )
+        self.repository.symlink_to(self.repository_source)
         python = self.backends / "python"
         python.mkdir(parents=True)
         for part in (*wheel.python_backend.iterdir(), wheel.stub):
             if part.is_file():
                 # Copied, because core refuses a backend library that a link takes out of the backend directory.
                 shutil.copy(part, python)
-        for adaptor in sorted(backends.glob("*/model.py")):
+        for adaptor in sorted(self.backends_source.glob("*/model.py")):
             (self.backends / adaptor.parent.name).symlink_to(adaptor.parent)
 
     def in_source_terms(self, text: str) -> str:
         """The text with the links' paths replaced by the paths people know."""
-        return text.replace(str(self.repository), str(self.repository_source))
+        text = text.replace(str(self.repository), str(self.repository_source))
+        return text.replace(str(self.backends), str(self.backends_source))
+
+    def backend_file(self, model: str, version: str) -> Path | None:
+        """The model.py that serves a model, in the path people know; None when there is none of ours."""
+        config = parse(_text_of(self.repository_source / model / "config.pbtxt"))
+        backend = "" if isinstance(config, Unparsable) else config.backend
+        own = self.repository_source / model / version / "model.py"
+        file = own if backend == "python" else self.backends_source / backend / "model.py"
+        return file if file.is_file() else None
 
     def remove(self) -> None:
         """Delete the folder and the shared-memory regions that the server's processes left."""
@@ -83,9 +104,20 @@ def sweep_abandoned() -> None:
     for place in (Path(tempfile.gettempdir()), SHARED_MEMORY):
         for entry in place.glob("conch-*"):
             owned = _OWNED.match(entry.name)
-            if owned is None or psutil.pid_exists(int(owned["pid"])) or entry.lstat().st_uid != os.getuid():
+            if owned is None or psutil.pid_exists(int(owned["pid"])):
                 continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            # Another server may sweep at the same moment.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.lstat().st_uid != os.getuid():
+                    continue
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink()
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.training import DATA, Report
 
 labels: Sequence[str] = [str(digit) for digit in range(10)]

@@ -15,7 +15,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conch_client import Client
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import (
@@ -24,6 +23,8 @@ from tritonclient.utils import (
     serialize_byte_tensor,
     triton_to_np_dtype,
 )
+
+from conch_client import Client
 
 Arrays = dict[str, NDArray[Any]]
 Answer = Callable[[Arrays], Arrays]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from conch_client import DeadlineExceeded, InvalidInput
 from conch_client._call import Call, Deadline, checked_timeout
 

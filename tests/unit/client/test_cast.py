@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conch_client._cast import Misfit, as_array
-from conch_client._datatypes import NUMPY_DTYPES
 from hypothesis import given
 from hypothesis import strategies as st
+
+from conch_client._cast import Misfit, as_array
+from conch_client._datatypes import NUMPY_DTYPES
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import Column, Frame

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
 from conch_client import (
     Cancelled,
     Classification,
@@ -22,8 +25,6 @@ from conch_client import (
     PermissionDenied,
     ServerUnavailable,
 )
-from numpy.typing import NDArray
-from PIL import Image
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import Column, FakeTriton

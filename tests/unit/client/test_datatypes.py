@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-from conch_client._datatypes import from_bf16, to_bf16
 from hypothesis import given
 from hypothesis import strategies as st
+
+from conch_client._datatypes import from_bf16, to_bf16
 
 LARGEST_BF16 = float.fromhex("0x1.fep127")
 

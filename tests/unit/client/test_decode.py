@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from conch_client import InferenceFailed
-from conch_client._call import Call, Deadline
-from conch_client._cast import as_array
-from conch_client._datatypes import NUMPY_DTYPES
-from conch_client._decode import decode
-from conch_client._encode import WireTensor, raw_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from tritonclient.utils import serialize_byte_tensor
 
-CALL = Call(endpoint="host:8001", deadline=Deadline(10), model="m", request_id="r")
+from conch_client import InferenceFailed
+from conch_client._call import Call, Deadline
+from conch_client._cast import as_array
+from conch_client._datatypes import NUMPY_DTYPES
+from conch_client._decode import decode
+from conch_client._encode import WireTensor, raw_bytes
+
+CALL = Call(endpoint="host:8001", deadline=Deadline(math.inf), model="m", request_id="r")
 
 
 def read(datatype: str, shape: tuple[int, ...], data: bytes, one_item: bool = False) -> NDArray[np.generic]:

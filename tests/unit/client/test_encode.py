@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
-from conch_client import InvalidInput
-from conch_client._call import Call, Deadline
-from conch_client._encode import Encoded, encode, raw_bytes
-from conch_client._spec import ModelSpec, TensorSpec
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import serialize_byte_tensor
 
-CALL = Call(endpoint="host:8001", deadline=Deadline(10), model="m", request_id="r")
+from conch_client import InvalidInput
+from conch_client._call import Call, Deadline
+from conch_client._encode import Encoded, encode, raw_bytes
+from conch_client._spec import ModelSpec, TensorSpec
+
+CALL = Call(endpoint="host:8001", deadline=Deadline(math.inf), model="m", request_id="r")
 
 TEXT = TensorSpec("text", "BYTES", (1,))
 PAIR = TensorSpec("pair", "FP32", (2,))

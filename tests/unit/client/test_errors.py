@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pickle
 
-import conch_client
 import pytest
+
+import conch_client
 from conch_client import ConchError, ModelNotReady, ServerUnavailable
 
 FACTS = {"model": "sentiment", "version": "3", "endpoint": "host:8001", "request_id": "ab-1"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+
 from conch_client import (
     ConchError,
     InferenceFailed,
@@ -25,7 +27,7 @@ from conch_client._spec import Catalog
 
 T = TypeVar("T")
 
-CALL = Call(endpoint="host:8001", deadline=Deadline(10), model="m", request_id="r")
+CALL = Call(endpoint="host:8001", deadline=Deadline(math.inf), model="m", request_id="r")
 
 Reply = ModelMetadata | dict[str, Any] | WireAnswer | ConchError
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conch_client._cast import Misfit
-from conch_client._inputs import public_value
 from numpy.typing import NDArray
 from PIL import Image
+
+from conch_client._cast import Misfit
+from conch_client._inputs import public_value
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import Column, Frame

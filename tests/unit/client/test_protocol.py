@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from conch_client import (
     Cancelled,
     DeadlineExceeded,
@@ -47,6 +48,15 @@ def test_an_inference_carries_its_tensors_as_raw_bytes(fake: FakeTriton, channel
     (request,) = fake.requests
     assert list(request.raw_input_contents) == [X.data]
     assert not request.inputs[0].HasField("contents")
+
+
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
+    fake: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    channel = Channel(fake.url)
+    assert channel.send(protocol.server_live(), call_to(fake))
+    channel.close()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+
 from conch_client import Classification, Duration, InferResult, ModelStatistics
 
 NOTHING = Duration(count=0, ns=0)

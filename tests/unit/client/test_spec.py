@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from conch_client import ModelMetadata, TensorMetadata
 from conch_client._spec import Catalog, ModelSpec, TensorSpec
 

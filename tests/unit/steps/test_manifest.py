@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conch_steps.errors import ArtifactError
 from conch_steps.manifest import verify_manifest
 

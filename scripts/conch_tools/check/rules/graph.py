@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.config import TensorConfig
 from conch_steps.onnx_backend.signature import UNSUPPORTED, TensorSpec
-
 from conch_tools.check.completion import complete_json
 from conch_tools.check.findings import Place, Problem, Severity, closest, cure_for_name, listed
 from conch_tools.check.graphs import Graph, UnreadableGraph

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from conch_steps.errors import InvalidInput, WrongAnswer
 from conch_steps.onnx_backend.batch import (
     BatchLayout,
@@ -18,8 +21,6 @@ from conch_steps.onnx_backend.batch import (
 )
 from conch_steps.onnx_backend.config import BackendConfig, BatchInput
 from conch_steps.onnx_backend.signature import GraphSignature, TensorSpec
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def layout(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], **config: Any) -> BatchLayout:

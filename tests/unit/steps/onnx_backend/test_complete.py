@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.complete import complete, is_complete
 from conch_steps.onnx_backend.signature import GraphSignature, TensorSpec

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from conch_steps.onnx_backend.config import BackendConfig, BatchInput, TensorConfig
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
+
+from conch_steps.onnx_backend.config import BackendConfig, BatchInput, TensorConfig
 
 CONFIG = """
 name: "mini"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from conch_steps.errors import ArtifactError
 from conch_steps.onnx_backend.model_file import model_file
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conch_steps.errors import InvalidInput, ModelConfigError
 from conch_steps.onnx_backend.batch import Unit
 from conch_steps.onnx_backend.config import BackendConfig

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conch_steps.onnx_backend.runs import CALL_ELEMENTS, like_length_runs
 from hypothesis import given
 from hypothesis import strategies as st
+
+from conch_steps.onnx_backend.runs import CALL_ELEMENTS, like_length_runs
 
 PIECES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=7)
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, StepError, WrongAnswer
 from conch_steps.onnx_backend.batch import Tensors
 from conch_steps.onnx_backend.served import OnnxModel
 from conch_steps.onnx_backend.session import Session
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 SaveGraph = Callable[[str], Path]
 Json = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.config import BackendConfig
 from conch_steps.onnx_backend.settings import SessionSettings

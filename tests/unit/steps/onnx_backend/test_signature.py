@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.served import open_session
 from conch_steps.onnx_backend.signature import GraphSignature, TensorSpec

@@ -1,14 +1,15 @@
 """The ragged head gives every text the answer it gets alone, whatever shares its batch."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conch_steps.onnx_backend.session import ort
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.ragged_feed import GRAPH_INPUTS, ragged_feed
 
@@ -50,8 +51,8 @@ def graph(encoder: PositionedMean, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def session(graph: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+def session(graph: Path) -> Any:
+    return ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
 
 def test_the_graph_declares_the_inputs_triton_will_send(graph: Path) -> None:
@@ -61,7 +62,7 @@ def test_the_graph_declares_the_inputs_triton_will_send(graph: Path) -> None:
 @given(st.lists(Rows, min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_row_is_answered_as_if_it_were_alone(
-    encoder: PositionedMean, session: onnxruntime.InferenceSession, requests: list[list[list[int]]]
+    encoder: PositionedMean, session: Any, requests: list[list[list[int]]]
 ) -> None:
     answers = session.run(["embedding"], ragged_feed(requests))[0]
     rows = [row for request in requests for row in request]
@@ -73,7 +74,7 @@ def test_each_row_is_answered_as_if_it_were_alone(
 
 
 def test_a_full_row_in_a_large_request_stays_inside_the_encoders_positions(
-    encoder: PositionedMean, session: onnxruntime.InferenceSession
+    encoder: PositionedMean, session: Any
 ) -> None:
     # 7 texts, the longest at the limit: `span` rounds up past it.
     rows = [[5] * POSITIONS, *([[9, 3]] * 6)]
@@ -89,7 +90,7 @@ def test_export_leaves_no_dropout_behind(tmp_path: Path) -> None:
 
     module = Dropping().train()
     export_ragged(module, POSITIONS, "embedding", tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     feed = ragged_feed([[[4, 5, 6]]])
     first, second = session.run(None, feed)[0], session.run(None, feed)[0]
     assert (first == second).all()

@@ -61,12 +61,14 @@ def test_a_change_of_pipeline_or_config_makes_a_build_stale(pipeline: Pipeline, 
     assert not is_current(pipeline, fingerprint_of(pipeline))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "manifest"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "missing", "manifest"])
 def test_a_damaged_artifact_makes_a_build_stale(pipeline: Pipeline, tmp_path: Path, damage: str) -> None:
     stage(pipeline, tmp_path).promote(pipeline.folder.parent)
     version = pipeline.folder.parent / "shapes_model" / "1"
     if damage == "cut":
         (version / "model.onnx").write_text("wei", encoding="utf-8")
+    elif damage == "changed":
+        (version / "model.onnx").write_text("WEIGHTS", encoding="utf-8")
     elif damage == "missing":
         (version / "model.onnx").unlink()
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+
 from conch_tools.check import Finding, check_repository
 
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]

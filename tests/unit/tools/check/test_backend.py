@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from conch_tools.check import Finding, check_repository
-from conch_tools.check.backends import Backend, resolve
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+
+from conch_tools.check import Finding, check_repository
+from conch_tools.check.backends import Backend, resolve
 
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
+
 from conch_tools.check import Finding, Severity
 
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from conch_tools.check import Finding, Severity
 
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]

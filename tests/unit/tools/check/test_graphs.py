@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from conch_steps.onnx_backend.config import BackendConfig
 from conch_steps.onnx_backend.session import Session
 from conch_steps.onnx_backend.settings import SessionSettings

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.config import BackendConfig
 from conch_steps.onnx_backend.signature import GraphSignature, TensorSpec
@@ -13,9 +17,6 @@ from conch_tools.check.pairing import Pair
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model
 from conch_tools.check.rules.graph import PAIRS
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tritonclient.grpc import model_config_pb2
 
 MODEL = Model(
     name="m",

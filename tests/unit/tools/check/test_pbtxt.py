@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from conch_tools.check.pbtxt import Unparsable, marks, parse
 
 TEXT = """\

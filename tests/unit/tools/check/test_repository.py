@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from conch_tools.check.repository import load_repository
 from conch_tools.errors import SettingsError
 

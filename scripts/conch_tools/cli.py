@@ -1,0 +1,173 @@
+"""The `conch` command: options in, one call, a sentence and an exit code out. The work is in the modules it calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from conch_client import ConchError as ClientError
+from conch_tools.errors import ConchError
+from conch_tools.settings import Settings, load_settings
+
+app = typer.Typer(
+    help="Build, check, serve and measure a Triton model repository.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+bench = typer.Typer(help="Measure, and compare with others in the same run.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="PIPELINE", help="Only this one; may be repeated.")]
+Profile = Annotated[str | None, typer.Option(help="Hardware profile: <model>/configs/PROFILE.pbtxt.")]
+
+
+@app.command()
+def up(
+    only: Only = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once everything answers.")] = False,
+    profile: Profile = None,
+) -> None:
+    """Build what is missing, start everything, ask every pipeline once and show the answers."""
+    from conch_tools.up import up as run
+
+    run(load_settings(profile=profile), only or [], detach, Console())
+
+
+@app.command()
+def down() -> None:
+    """Stop the server that `conch up --detach` or `conch serve` holds on the configured ports."""
+    from conch_tools.server.record import stop_recorded
+
+    pid = stop_recorded(load_settings())
+    _say(f"stopped (process {pid})")
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what is current.")] = False,
+) -> None:
+    """Make the pipelines' artifacts from their sources and prove them equal to the reference."""
+    from conch_tools.build.run import build as run
+    from conch_tools.pipelines import load_pipelines
+    from conch_tools.serve import require_repository
+
+    settings = load_settings()
+    require_repository(settings)
+    if not run(settings, load_pipelines(settings.repository, names or []), _say, force):
+        _say("all artifacts are current")
+
+
+@app.command()
+def train(name: Annotated[str, typer.Argument(help="A module of conch_tools.training: sentiment or digits.")]) -> None:
+    """Train a model of Conch's own again, from its committed data and seed."""
+    from conch_tools.training import training_named
+
+    training_named(name).train(_say)
+
+
+@app.command()
+def check(
+    repository: Annotated[Path | None, typer.Argument(help="A Triton model repository.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+) -> None:
+    """Find, without a server, what Triton would refuse or answer wrongly. Exit code 1 when there are errors."""
+    from conch_tools.check import check_repository, has_errors, render
+    from conch_tools.errors import RepositoryError
+
+    settings = load_settings(repository=repository)
+    if not settings.repository.is_dir():
+        raise RepositoryError(f"there is no folder {settings.repository}")
+    findings = check_repository(settings.repository, settings.backends)
+    print(render(findings, as_json=as_json))
+    if has_errors(findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(only: Only = None, profile: Profile = None) -> None:
+    """Start the real tritonserver over the model repository and hold it until Ctrl-C or SIGTERM."""
+    from conch_tools.serve import hold, serving
+
+    settings = load_settings(profile=profile)
+    with serving(settings, only or [], on_log=lambda line: print(line, file=sys.stderr)) as server:
+        _say(f"ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
+        hold(server)
+        _say("stopping")
+
+
+@app.command()
+def infer(
+    pipeline: Annotated[str, typer.Argument(help="Name of a pipeline or of any model with one BYTES input.")],
+    inputs: Annotated[list[str], typer.Argument(help="Texts; for image pipelines, paths.")],
+    top_k: Annotated[int | None, typer.Option(help="How many classes to answer.")] = None,
+    url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
+) -> None:
+    """Ask a running server; one line of JSON for each input."""
+    from conch_tools.infer import infer as run
+
+    settings = load_settings()
+    for answer in run(
+        url or f"{settings.host}:{settings.grpc_port}", pipeline, inputs, top_k, settings.answer_timeout_s
+    ):
+        print(json.dumps(answer, ensure_ascii=False))
+
+
+@app.command(name="gpu-check")
+def gpu_check(
+    output: Annotated[Path | None, typer.Option(help="Also write the findings here, as JSON.")] = None,
+    only: Only = None,
+) -> None:
+    """Say which GPU, driver and runtimes this machine has, and run every pipeline's samples on what there is."""
+    from conch_tools.gpu_check.run import gpu_check as run
+
+    run(load_settings(), only or [], output, print)
+
+
+@bench.command()
+def peers(
+    seconds: Annotated[float, typer.Option(help="Measured time of each contender and round.")] = 10.0,
+    rounds: Annotated[int, typer.Option(help="Rounds; contenders take turns in each, medians are shown.")] = 3,
+    concurrency: Annotated[int, typer.Option(help="Requests in flight.")] = 16,
+    output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """Throughput of `embed` against the in-process limit and against other servers, on this machine, in one run."""
+    from conch_tools.bench.peers import bench_peers
+
+    bench_peers(load_settings(), seconds, rounds, concurrency, output, Console())
+
+
+def main() -> NoReturn:
+    """Run the command; a known failure is one message on standard error and its exit code, never a stack trace."""
+    try:
+        app()
+    except ConchError as problem:
+        _fail(str(problem), problem.exit_code)
+    except ClientError as problem:
+        _fail(str(problem), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as problem:
+        _fail(f"{problem.strerror or problem}{f': {problem.filename}' if problem.filename else ''}", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"conch: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _say(line: str) -> None:
+    print(f"conch: {line}", file=sys.stderr, flush=True)
+
+
+__all__ = ["Settings", "app", "main"]

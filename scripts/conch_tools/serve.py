@@ -1,0 +1,228 @@
+"""Hold a server in the foreground, or start one in the background: what `conch serve` and `conch up` share."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from conch_tools.check import check_repository
+from conch_tools.check.findings import Finding, Severity
+from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
+from conch_tools.pipelines import load_pipelines
+from conch_tools.server import EmbeddedServer, ServerOptions
+from conch_tools.server.failure import how_it_ended
+from conch_tools.server.record import ServerRecord, record_of_this_process
+from conch_tools.settings import Settings
+
+Report = Callable[[str], None]
+POLL_S = 0.2
+SHOWN_FINDINGS = 5
+LOG_TAIL_BYTES = 20_000
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNAL_EXIT_CODE = 128
+"""Shells add it to a signal's number."""
+DETACHED_FAILURE_MARK = "conch: "
+
+
+class Stopped(BaseException):
+    """A signal asked us to stop: the normal end of a server. Like KeyboardInterrupt it is no error to be handled."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class StoppedEarly(ConchError):
+    """A signal asked us to stop before everything was up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.exit_code = SIGNAL_EXIT_CODE + number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name} before everything was up"
+
+
+@contextlib.contextmanager
+def serving(
+    settings: Settings, only: Sequence[str], on_log: Callable[[str], None] | None = None
+) -> Iterator[EmbeddedServer]:
+    """A server over the pipelines named (all of them when none is), recorded so that others find and stop it.
+
+    When a signal asks for the end, Stopped is raised inside the block; left there, it comes out as StoppedEarly. Raises
+    also AlreadyRunning, RepositoryError with what `conch check` finds, or what EmbeddedServer.start raises.
+    """
+    running = ServerRecord.read(settings)
+    if running is not None:
+        raise AlreadyRunning(running.pid, settings.http_port)
+    models = served_models(settings, only)
+    require_sound(settings, models)
+    options = ServerOptions(settings, models=models, on_log=on_log)
+    try:
+        with _signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
+            try:
+                yield server
+            finally:
+                _ignore_signals()
+    except Stopped as stop:
+        raise StoppedEarly(stop.number) from stop
+
+
+@contextlib.contextmanager
+def _recorded(server: EmbeddedServer, settings: Settings) -> Iterator[None]:
+    record = record_of_this_process(settings, server.http_url, server.grpc_url, server.metrics_url)
+    try:
+        record.write(settings, server.admin_key)
+        yield
+    finally:
+        record.remove(settings)
+
+
+def hold(server: EmbeddedServer) -> None:
+    """Return when a signal asks to stop. Raises ServerFailed when tritonserver ends by itself."""
+    try:
+        while True:
+            code = server.wait(POLL_S)
+            if code is not None:
+                raise ServerFailed(
+                    f"tritonserver {how_it_ended(code)} though nobody stopped it; the log above says more"
+                )
+    except Stopped:
+        return
+
+
+def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
+    """What Triton is told to load: the pipelines, whose steps come along; a repository without pipelines whole."""
+    if not only and not any(settings.repository.glob("*/pipeline.toml")):
+        return ["*"]
+    return [pipeline.name for pipeline in load_pipelines(settings.repository, only)]
+
+
+def require_repository(settings: Settings) -> None:
+    """Raise RepositoryError unless the repository is there, SettingsError for a profile that no model in it has."""
+    if not settings.repository.is_dir():
+        raise RepositoryError(f"there is no model repository at {settings.repository}: set CONCH_REPOSITORY")
+    profiles = {path.stem for path in settings.repository.glob("*/configs/*.pbtxt")}
+    if settings.profile is not None and settings.profile not in profiles:
+        known = ", ".join(sorted(profiles)) or "none at all"
+        raise SettingsError(
+            f"no model of {settings.repository} has a profile `{settings.profile}` "
+            f"(configs/{settings.profile}.pbtxt); there is {known}"
+        )
+
+
+def require_sound(settings: Settings, models: Sequence[str]) -> None:
+    """Raise RepositoryError with the errors that `conch check` finds in what is to be served."""
+    require_repository(settings)
+    errors = [
+        finding
+        for finding in check_repository(settings.repository, settings.backends)
+        if finding.severity is Severity.ERROR and _concerns(finding.file, settings.repository, models)
+    ]
+    if errors:
+        shown = [f"{_place(each)}: {each.what} ({each.cure})" for each in errors[:SHOWN_FINDINGS]]
+        more = len(errors) - len(shown)
+        rest = [f"and {more} more: conch check {settings.repository}"] if more else []
+        raise RepositoryError("\n".join(["the model repository cannot be served:", *shown, *rest]))
+
+
+def _place(finding: Finding) -> str:
+    return str(finding.file) if finding.line is None else f"{finding.file}:{finding.line}"
+
+
+def _concerns(file: Path, repository: Path, models: Sequence[str]) -> bool:
+    """Whether a finding's file belongs to one of the pipelines served; an unrelated half-built one does not matter."""
+    if list(models) == ["*"]:
+        return True
+    try:
+        model = file.resolve().relative_to(repository.resolve()).parts[0]
+    except (ValueError, IndexError):
+        return True
+    return any(model == name or model.startswith(f"{name}_") for name in models)
+
+
+def start_detached(settings: Settings, only: Sequence[str]) -> ServerRecord:
+    """Start `conch serve` in the background and return once it is ready. Raises ServerFailed with its last words."""
+    running = ServerRecord.read(settings)
+    if running is not None:
+        raise AlreadyRunning(running.pid, settings.http_port)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "conch_tools", "serve", *(f"--only={name}" for name in only)]
+    if settings.profile is not None:
+        command.append(f"--profile={settings.profile}")
+    with log_path(settings).open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        return _await_record(settings, process)
+    except BaseException:
+        # After Ctrl-C as well: a server that nobody waited for would keep the ports.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(settings.stop_timeout_s)
+        raise
+
+
+def _await_record(settings: Settings, process: subprocess.Popen[bytes]) -> ServerRecord:
+    log = log_path(settings)
+    deadline = time.monotonic() + settings.start_timeout_s + settings.stop_timeout_s
+    while time.monotonic() < deadline:
+        record = ServerRecord.read(settings)
+        if record is not None and record.pid == process.pid:
+            return record
+        if process.poll() is not None:
+            raise ServerFailed(f"{_last_words(log)}\n(the whole log: {log})")
+        time.sleep(POLL_S)
+    raise ServerFailed(f"the server was not ready in time; its log: {log}")
+
+
+def log_path(settings: Settings) -> Path:
+    """The log of a detached server."""
+    return settings.state / f"server-{settings.http_port}.log"
+
+
+def _last_words(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        tail = file.read().decode(errors="replace")
+    _, mark, said = tail.rpartition(f"\n{DETACHED_FAILURE_MARK}")
+    if mark:
+        return said.strip()
+    return tail.strip().removeprefix(DETACHED_FAILURE_MARK) or "the server ended without a word"
+
+
+@contextlib.contextmanager
+def _signals_raise_stopped() -> Iterator[None]:
+    """Turn the first of STOP_SIGNALS into Stopped; later ones are ignored, so that stopping is never cut short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _ignore_signals()
+        raise Stopped(number)
+
+    # An ignored SIGHUP stays so: that is how nohup keeps a server over the end of its terminal. An ignored SIGINT only
+    # means that a script started us in the background.
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS if number not in kept}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)

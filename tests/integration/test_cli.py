@@ -1,0 +1,149 @@
+"""The `conch` command as a newcomer meets it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conch_tools.build.staging import fingerprint_of
+from conch_tools.errors import AlreadyRunning, BuildError, NotRunning, RepositoryError, SettingsError
+from conch_tools.pipelines import load_pipeline
+from conch_tools.server.record import ServerRecord
+from conch_tools.settings import Settings
+
+MakeSettings = Callable[..., Settings]
+RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
+StartConch = Callable[..., "subprocess.Popen[str]"]
+WaitUntil = Callable[..., None]
+
+STOP_LIMIT_S = 5.0
+"""What a stopping server may take."""
+
+
+@pytest.fixture
+def digits_alone(make_settings: MakeSettings, tmp_path: Path) -> Settings:
+    """Settings for a repository with the pipeline `digits` only, built and current."""
+    for folder in Settings().repository.glob("digits*"):
+        shutil.copytree(folder, tmp_path / "repository" / folder.name)
+    manifest = tmp_path / "repository" / "digits" / "1" / "manifest.json"
+    if not manifest.is_file():
+        pytest.fail("not built: digits. Run `conch build` first, as scripts/test does", pytrace=False)
+    current = fingerprint_of(load_pipeline(tmp_path / "repository" / "digits"))
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fingerprint": current}))
+    return make_settings(tmp_path / "repository")
+
+
+def one_message(done: subprocess.CompletedProcess[str]) -> str:
+    """What a failed command said: one message on standard error, and nothing else."""
+    assert done.stdout == ""
+    assert done.stderr.startswith("conch: ") and "Traceback" not in done.stderr
+    return done.stderr.removeprefix("conch: ").rstrip("\n")
+
+
+def test_up_shows_an_answer_of_every_pipeline_and_down_stops_what_it_left_running(
+    digits_alone: Settings, run_conch: RunConch
+) -> None:
+    up = run_conch("up", "--detach", settings=digits_alone)
+    assert up.returncode == 0, up.stderr
+    assert "all artifacts are current" in up.stdout
+    (row,) = (line.split("│") for line in up.stdout.splitlines() if "samples/seven.png" in line)
+    assert [cell.strip() for cell in row[1:3]] == ["digits", "samples/seven.png"]
+    assert row[3].strip().startswith("7 (") and row[4].strip().endswith(" ms")
+    record = ServerRecord.read(digits_alone)
+    assert record is not None and record.grpc == f"127.0.0.1:{digits_alone.grpc_port}"
+
+    image = digits_alone.repository / "digits" / "samples" / "seven.png"
+    asked = run_conch("infer", "digits", str(image), "--top-k", "2", settings=digits_alone)
+    answer = json.loads(asked.stdout)
+    assert answer["label"] == "7" and len(answer["scores"]) == 2
+
+    again = run_conch("up", "--detach", settings=digits_alone)
+    assert again.returncode == AlreadyRunning.exit_code
+    assert f"Conch already serves on port {digits_alone.http_port} (process {record.pid})" in again.stderr
+
+    down = run_conch("down", settings=digits_alone)
+    assert (down.returncode, down.stderr) == (0, f"conch: stopped (process {record.pid})\n")
+    assert not psutil.pid_exists(record.pid)
+
+    twice = run_conch("down", settings=digits_alone)
+    assert twice.returncode == NotRunning.exit_code
+    assert one_message(twice) == (f"no server of this checkout runs on port {digits_alone.http_port}: nothing to stop")
+
+
+def test_up_stays_until_ctrl_c(
+    digits_alone: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    log = tmp_path / "conch.log"
+    process = start_conch("up", settings=digits_alone)
+    wait_until(lambda: "serving until Ctrl-C" in log.read_text(), "conch up shows its answers and stays")
+    assert "samples/seven.png" in log.read_text()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(STOP_LIMIT_S) == 0
+    assert log.read_text().splitlines()[-1] == "conch: stopping"
+    assert ServerRecord.read(digits_alone) is None
+
+
+def test_a_detached_server_that_cannot_start_says_why(digits_alone: Settings, run_conch: RunConch) -> None:
+    labels = digits_alone.repository / "digits_labels" / "1" / "labels.txt"
+    labels.write_text(labels.read_text().replace("7", "8"))
+    up = run_conch("up", "--detach", settings=digits_alone)
+    assert up.returncode != 0
+    said = up.stderr.splitlines()
+    assert said[:2] == [
+        "conch: tritonserver refused the repository:",
+        f"model `digits_labels`: {labels} is not the file that was built, "
+        + said[1].partition("is not the file that was built, ")[2],
+    ]
+    assert said[2] == f"(the whole log: {digits_alone.state}/server-{digits_alone.http_port}.log)"
+    assert ServerRecord.read(digits_alone) is None
+
+
+def test_there_is_one_build_at_a_time(digits_alone: Settings, run_conch: RunConch) -> None:
+    digits_alone.state.mkdir()
+    with (digits_alone.state / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = run_conch("build", settings=digits_alone)
+    assert second.returncode == BuildError.exit_code
+    assert "another build is under way in this checkout" in one_message(second)
+
+
+def test_a_pipeline_to_build_is_named_and_a_misspelt_one_guessed(digits_alone: Settings, run_conch: RunConch) -> None:
+    done = run_conch("build", "digit", settings=digits_alone)
+    assert done.returncode == RepositoryError.exit_code
+    assert one_message(done).endswith("did you mean `digits`?")
+
+
+@pytest.mark.parametrize("command", ["serve", "up", "build"])
+def test_a_repository_that_is_not_there_is_one_line(
+    command: str, make_settings: MakeSettings, run_conch: RunConch, tmp_path: Path
+) -> None:
+    done = run_conch(command, settings=make_settings(tmp_path / "nowhere"))
+    assert done.returncode == RepositoryError.exit_code
+    assert one_message(done) == f"there is no model repository at {tmp_path / 'nowhere'}: set CONCH_REPOSITORY"
+
+
+def test_a_setting_that_cannot_be_used_is_one_line(
+    make_settings: MakeSettings, run_conch: RunConch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+    monkeypatch.setenv("CONCH_STOP_TIMEOUT_S", "soon")
+    done = run_conch("serve", settings=settings)
+    assert done.returncode == SettingsError.exit_code
+    assert one_message(done).startswith("CONCH_STOP_TIMEOUT_S='soon' is not usable: ")
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_line(
+    digits_alone: Settings, run_conch: RunConch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = run_conch("build", settings=digits_alone.model_copy(update={"state": tmp_path / "file" / "state"}))
+    assert done.returncode == 1
+    assert one_message(done) == f"Not a directory: {tmp_path / 'file' / 'state'}"

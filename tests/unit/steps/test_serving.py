@@ -1,0 +1,100 @@
+"""Between steps and Triton: one answer or one error for each request, whatever its neighbours are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conch_steps.errors import InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
+
+MakeRequest = Callable[..., Any]
+
+
+def model(parameters: dict[str, str]) -> StepModel:
+    config = {"parameters": {key: {"string_value": value} for key, value in parameters.items()}}
+    return StepModel.from_args(
+        {
+            "model_name": "mood",
+            "model_repository": "/models/mood",
+            "model_version": "3",
+            "model_config": json.dumps(config if parameters else {}),
+        }
+    )
+
+
+def test_a_model_knows_its_name_its_version_folder_and_its_parameters() -> None:
+    known = model({"activation": "sigmoid"})
+    assert (known.name, known.version_folder) == ("mood", Path("/models/mood/3"))
+    assert known.parameters == {"activation": "sigmoid"}
+    assert model({}).parameters == {}
+
+
+def test_a_whole_number_above_zero_is_read_from_the_parameters() -> None:
+    assert model({"limit": "12"}).integer("limit", 5) == 12
+    assert model({}).integer("limit", 5) == 5
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "", "many", "1_000", "\u0661", " 7"])
+def test_any_other_parameter_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ModelConfigError, match=r"model `mood`: parameter `limit` is .* whole number above zero"):
+        model({"limit": value}).integer("limit", 5)
+
+
+def test_a_request_gives_its_tensors_and_parameters(make_request: MakeRequest) -> None:
+    request = StepRequest(make_request({"a": np.array([[1]]), "b": np.array([[2]])}, own_parameters={"top_k": 2}))
+    assert request.tensor("b").tolist() == [[2]]
+    assert request.parameters == {"top_k": 2}
+    assert StepRequest(make_request({})).parameters == {}
+
+
+def test_a_missing_tensor_is_the_callers_mistake(make_request: MakeRequest) -> None:
+    with pytest.raises(InvalidInput, match="input `text` is missing"):
+        StepRequest(make_request({"texts": np.array([[1]])})).tensor("text")
+
+
+def test_a_batch_too_large_for_triton_to_count_is_the_callers_mistake(make_request: MakeRequest) -> None:
+    # 2^32 rows are none in 32 bits, and Triton hands the step a tensor without the batch dimension.
+    with pytest.raises(InvalidInput, match="input `text` has an impossible batch size"):
+        StepRequest(make_request({"text": np.array([b"a"], dtype=object)})).tensor("text")
+
+
+def halves(request: StepRequest) -> Tensors:
+    """A step that can be asked wrongly, and can fail."""
+    numbers = request.tensor("x")
+    if (numbers < 0).any():
+        raise InvalidInput("`x` is below zero")
+    if (numbers == 13).any():
+        raise WrongAnswer("13 is unlucky")
+    if (numbers == 99).any():
+        raise KeyError("no such half")
+    return {"half": numbers / 2, "twice": numbers * 2}
+
+
+def test_every_request_gets_its_own_answer_in_order(pb_utils: Any, make_request: MakeRequest) -> None:
+    requests = [make_request({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
+    answers = answer_each(pb_utils, requests, halves)
+    assert [answer.tensors for answer in answers] == [{"half": [[2.0]]}, {}, {}, {}, {"half": [[3.0]]}]
+    assert [answer.error and (answer.error.code, answer.error.message) for answer in answers] == [
+        None,
+        (pb_utils.TritonError.INVALID_ARG, "`x` is below zero"),
+        (pb_utils.TritonError.INTERNAL, "WrongAnswer: 13 is unlucky"),
+        (pb_utils.TritonError.INTERNAL, "KeyError: 'no such half'"),
+        None,
+    ]
+
+
+def test_only_faults_of_ours_are_logged(pb_utils: Any, make_request: MakeRequest) -> None:
+    answer_each(pb_utils, [make_request({"x": np.array([[number]])}) for number in (-1, 99)], halves)
+    assert pb_utils.Logger.errors == ["KeyError: 'no such half'"]
+
+
+def test_only_wanted_outputs_are_answered(pb_utils: Any, make_request: MakeRequest) -> None:
+    wanted = (["half"], ["twice"], ["twice", "half"])
+    answers = answer_each(pb_utils, [make_request({"x": np.array([[2]])}, names) for names in wanted], halves)
+    assert [sorted(answer.tensors) for answer in answers] == [["half"], ["twice"], ["half", "twice"]]

@@ -1,0 +1,38 @@
+"""Every failure of the command is a sentence and an exit code that is not zero."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from conch_tools import errors
+from conch_tools.errors import AlreadyRunning, BuildError, ConchError, ParityError, PortTaken
+
+EXAMPLES = [
+    PortTaken(8000, "Triton HTTP", "CONCH_HTTP_PORT", "process 7 (nginx)"),
+    BuildError("mood", "no weights"),
+    ParityError("mood", "mood_model", "`logits` differ"),
+    AlreadyRunning(7, 8000),
+]
+
+
+def test_every_kind_of_failure_ends_the_command_with_a_code_of_its_own() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ConchError)]
+    assert len(kinds) > 5
+    assert all(kind.exit_code > 0 and kind.__doc__ for kind in kinds)
+
+
+def test_a_taken_port_is_told_with_or_without_its_owner() -> None:
+    assert str(EXAMPLES[0]) == (
+        "port 8000 (Triton HTTP) is taken by process 7 (nginx): "
+        "stop that process, or set CONCH_HTTP_PORT to a free port"
+    )
+    assert str(PortTaken(8000, "Triton HTTP", "CONCH_HTTP_PORT", None)).startswith("port 8000 (Triton HTTP) is taken: ")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_failures_pass_between_processes_whole(example: ConchError) -> None:
+    # A build runs in worker processes, whose failures come back pickled.
+    copy = pickle.loads(pickle.dumps(example))
+    assert (type(copy), str(copy)) == (type(example), str(example))
