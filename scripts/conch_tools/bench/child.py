@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO
 
@@ -19,7 +19,7 @@ from conch_tools.bench.errors import ContenderFailed
 
 HOST = "127.0.0.1"
 POLL_S = 0.1
-KILL_WAIT_S = 5.0
+STOP_WAIT_S = 5.0
 LAST_WORDS_BYTES = 1500
 
 
@@ -71,13 +71,12 @@ class ChildService:
             self._signal(signal.SIGSTOP)
 
     def stop(self) -> None:
-        """Kill the service and every process it started; it holds nothing that wants a farewell."""
+        """Stop the service and every process it started, by force if they take longer than STOP_WAIT_S."""
         process, log = self._process, self._log
         self._process = self._log = None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(KILL_WAIT_S)
+            end_group(process.pid, process.poll)
+            process.wait(STOP_WAIT_S)
             if process.stdin is not None:
                 process.stdin.close()
         if log is not None:
@@ -104,6 +103,23 @@ class ChildService:
             return "it said nothing"
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
         return self._log.read().decode(errors="replace").strip() or "it said nothing"
+
+
+def end_group(group: int, reap: Callable[[], object]) -> None:
+    """Ask a process group to end, asleep or not; kill what is left of it after STOP_WAIT_S.
+
+    Asked first, because semaphores of multiprocessing are files that only a process which ends by itself removes.
+    `reap` collects the group's leader once it has ended, which would count as alive until then.
+    """
+    deadline = time.monotonic() + STOP_WAIT_S
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        os.killpg(group, signal.SIGCONT)
+        while time.monotonic() < deadline:
+            reap()
+            os.killpg(group, 0)
+            time.sleep(POLL_S)
+        os.killpg(group, signal.SIGKILL)
 
 
 def _is_healthy(url: str) -> bool:
