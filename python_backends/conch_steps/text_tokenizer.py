@@ -69,12 +69,22 @@ class TextTokenizer:
             ) from problem
 
 
-def ragged(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int32]]:
-    """Rows of token ids as the three ragged tensors described in `TextTokenizer.encode`."""
+def ragged(
+    rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+) -> dict[str, npt.NDArray[np.int32]]:
+    """Rows of token ids as the three ragged tensors described in `TextTokenizer.encode`.
+
+    With `segments`, the segment number of each id, there is a fourth: `segments` [n, L].
+    """
     count, longest = len(rows), max(map(len, rows))
-    input_ids = np.zeros((count, longest), dtype=np.int32)
-    for target, ids in zip(input_ids, rows, strict=True):
-        target[: len(ids)] = ids
     length = np.array([[len(ids)] for ids in rows], dtype=np.int32)
     span = np.zeros((count, -(-longest // count)), dtype=np.int32)
-    return {"input_ids": input_ids, "length": length, "span": span}
+    tensors = {"input_ids": _padded(rows, longest), "length": length, "span": span}
+    return tensors if segments is None else {**tensors, "segments": _padded(segments, longest)}
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int) -> npt.NDArray[np.int32]:
+    matrix = np.zeros((len(rows), width), dtype=np.int32)
+    for target, values in zip(matrix, rows, strict=True):
+        target[: len(values)] = values
+    return matrix

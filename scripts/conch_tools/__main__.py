@@ -1,5 +1,17 @@
-"""`python -m conch_tools` is the `conch` command, for when its script is not on PATH."""
+"""The `conch` command, also as `python -m conch_tools` for when its script is not on PATH."""
 
-from conch_tools.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Import the command line and run it: Ctrl-C during the import is no stack trace either."""
+    try:
+        from conch_tools.cli import main as run
+    except KeyboardInterrupt:
+        print("conch: interrupted", file=sys.stderr)
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,10 +7,11 @@ whose names begin with its own: `sentiment` has `sentiment_tokenize`, `sentiment
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,7 +22,23 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Task = Literal["feature-extraction", "text-classification", "image-classification"]
+Task = Literal[
+    "feature-extraction",
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "zero-shot-classification",
+    "image-classification",
+    "zero-shot-image-classification",
+    "tabular-classification",
+    "tabular-vote",
+    "time-series-forecasting",
+    "retrieval",
+]
+"""What a pipeline does, in Hugging Face's words where they have one; it decides how the pipeline is built."""
+Json: TypeAlias = Any
+"""Whatever TOML can say: text, numbers, lists and tables of these."""
+
 PIPELINE_FILE = "pipeline.toml"
 FIRST_VERSION = "1"
 
@@ -64,10 +81,11 @@ class Text(_Strict):
 class Sample(_Strict):
     """A request that shows the pipeline and proves it alive, with the answer it must give."""
 
-    input: Mapping[str, str]
-    """Public tensor to value; of `image`, a file beside pipeline.toml."""
-    expect: Mapping[str, str | float | Sequence[float]]
-    """Output tensor to its best label, or to its first numbers."""
+    input: Mapping[str, Json]
+    """Public tensor to value; of `image`, a file beside pipeline.toml. A table travels as a JSON object."""
+    expect: Mapping[str, Json]
+    """Output tensor to its first value or values. Of an answer in JSON, the part of it that must be there: of a list
+    its first elements, of an object the fields named."""
     tolerance: float = 1e-3
     """Largest absolute difference of the numbers."""
 
@@ -77,8 +95,23 @@ class Gates(_Strict):
 
     max_abs_difference: Annotated[float, Field(gt=0)] = 1e-4
     """Of every number of an answer, from the reference library's."""
-    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
-    """On the training's held-out data."""
+    minimum: Mapping[str, float] = {}
+    """Measured quality by name (`accuracy`, `f1`), which held-out data must reach."""
+    maximum: Mapping[str, float] = {}
+    """Measured error by name (`mase`), which held-out data must stay under."""
+
+    def missed_by(self, figures: Mapping[str, float]) -> str | None:
+        """What is wrong with measured figures; None when they pass. A figure that was not measured is wrong as well."""
+        for name in (*self.minimum, *self.maximum):
+            if name not in figures:
+                return f"its gates name `{name}`, but measured are {', '.join(figures) or 'none'}"
+        for name, bound in self.minimum.items():
+            if not figures[name] >= bound:
+                return f"{name} on held-out data is {figures[name]:.4f}, its gate is at least {bound}"
+        for name, bound in self.maximum.items():
+            if not figures[name] <= bound:
+                return f"{name} on held-out data is {figures[name]:.4f}, its gate is at most {bound}"
+        return None
 
 
 class Pipeline(_Strict):
@@ -89,14 +122,11 @@ class Pipeline(_Strict):
     task: Task
     description: str
     source: Source
+    uses: Sequence[str] = ()
+    """Other pipelines whose models this one's steps call; they are built and served with it."""
     samples: Annotated[Sequence[Sample], Field(min_length=1)]
     gates: Gates = Gates()
     text: Text | None = None
-
-    @property
-    def input_tensor(self) -> str:
-        """The public input tensor, decided by the task."""
-        return "image" if self.task.startswith("image") else "text"
 
     def step(self, role: str) -> str:
         """Name of the model that plays a role: tokenize, decode, model, labels."""
@@ -105,12 +135,25 @@ class Pipeline(_Strict):
     @property
     def models(self) -> list[str]:
         """The pipeline's steps that are in the repository, sorted."""
-        return sorted(path.parent.name for path in self.folder.parent.glob(f"{self.name}_*/config.pbtxt"))
+        repository = self.folder.parent
+        pipelines = [path.parent.name for path in repository.glob(f"*/{PIPELINE_FILE}")]
+        steps = [path.parent.name for path in repository.glob(f"{self.name}_*/config.pbtxt")]
+        return sorted(step for step in steps if owner_of(step, pipelines) == self.name)
 
-    def sample_value(self, sample: Sample) -> bytes:
-        """The bytes to send for a sample: UTF-8 text, or the image file's content."""
-        value = sample.input[self.input_tensor]
-        return (self.folder / value).read_bytes() if self.input_tensor == "image" else value.encode()
+    def sample_inputs(self, sample: Sample) -> dict[str, Any]:
+        """The values to send for a sample, by public tensor."""
+        return {tensor: self._value(tensor, value) for tensor, value in sample.input.items()}
+
+    def _value(self, tensor: str, value: Json) -> Any:
+        if tensor == "image":
+            return (self.folder / value).read_bytes()
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
+
+
+def owner_of(model: str, pipelines: Sequence[str]) -> str | None:
+    """The pipeline that a model belongs to: itself, or the longest that its name continues by `_<step>`."""
+    owners = (name for name in pipelines if model == name or model.startswith(f"{name}_"))
+    return max(owners, key=len, default=None)
 
 
 def load_pipeline(folder: Path) -> Pipeline:
@@ -128,15 +171,28 @@ def load_pipeline(folder: Path) -> Pipeline:
 
 
 def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]:
-    """The repository's pipelines by name, or those named in `only`. Raises RepositoryError for a name it lacks."""
+    """The repository's pipelines by name, or those named in `only` with those they use. Raises RepositoryError for a
+    name that the repository lacks."""
     folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{PIPELINE_FILE}"))}
     if not folders:
         raise RepositoryError(
             f"{repository} has no pipeline: a pipeline is a folder with config.pbtxt and {PIPELINE_FILE}"
         )
     for name in only:
-        if name not in folders:
-            close = difflib.get_close_matches(name, folders, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(folders)}"
-            raise RepositoryError(f"there is no pipeline `{name}` in {repository}: {hint}")
-    return [load_pipeline(folder) for name, folder in folders.items() if not only or name in only]
+        _require_known(name, folders, repository)
+    pipelines = {name: load_pipeline(folder) for name, folder in folders.items()} if not only else {}
+    waiting = list(only)
+    while waiting:
+        name = waiting.pop()
+        if name not in pipelines:
+            _require_known(name, folders, repository)
+            pipelines[name] = load_pipeline(folders[name])
+            waiting.extend(pipelines[name].uses)
+    return [pipelines[name] for name in folders if name in pipelines]
+
+
+def _require_known(name: str, folders: Mapping[str, Path], repository: Path) -> None:
+    if name not in folders:
+        close = difflib.get_close_matches(name, folders, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(folders)}"
+        raise RepositoryError(f"there is no pipeline `{name}` in {repository}: {hint}")

@@ -6,6 +6,7 @@ answers to a newcomer, `conch gpu-check` times them.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,12 @@ class SampleAnswer:
 
 def ask(client: Client, pipeline: Pipeline, sample: Sample) -> SampleAnswer:
     """Send the sample once to warm up and once for time; never raises for what the server answers."""
-    value = np.array([pipeline.sample_value(sample)], dtype=np.object_)
-    shown = _shortened(sample.input[pipeline.input_tensor])
+    shown = _shortened(", ".join(_in_short(value) for value in sample.input.values()))
     try:
-        client.infer(pipeline.name, inputs={pipeline.input_tensor: value})
+        inputs = pipeline.sample_inputs(sample)
+        client.infer(pipeline.name, inputs=inputs)
         started = time.perf_counter()
-        result = client.infer(pipeline.name, inputs={pipeline.input_tensor: value})
+        result = client.infer(pipeline.name, inputs=inputs)
         latency_ms = (time.perf_counter() - started) * 1e3
     except ClientError as problem:
         return SampleAnswer(pipeline.name, shown, "-", 0.0, str(problem))
@@ -49,27 +50,48 @@ def ask(client: Client, pipeline: Pipeline, sample: Sample) -> SampleAnswer:
 def _problem(result: InferResult, sample: Sample) -> str | None:
     for name, expected in sample.expect.items():
         answer = np.asarray(result[name]).reshape(-1)
-        if isinstance(expected, str):
-            if str(answer[0]) != expected:
-                return f"`{name}` is {answer[0]}, pipeline.toml expects {expected}"
-            continue
-        wanted = np.atleast_1d(np.asarray(expected, dtype=np.float64))
-        difference = float(np.abs(answer[: len(wanted)].astype(np.float64) - wanted).max(initial=0.0))
-        if not difference <= sample.tolerance:
-            return f"`{name}` differs from pipeline.toml by {difference:.2g}, the tolerance is {sample.tolerance:g}"
+        if answer.dtype == np.object_ and not isinstance(expected, str):
+            found = json.loads(answer[0])
+        else:
+            found = answer.tolist() if isinstance(expected, list) else answer[0]
+        problem = _difference(name, found, expected, sample.tolerance)
+        if problem:
+            return problem
     return None
+
+
+def _difference(where: str, found: Any, wanted: Any, tolerance: float) -> str | None:
+    """What of `wanted` is not in `found`: of a list its first elements count, of an object the fields named."""
+    if isinstance(wanted, list) and isinstance(found, list) and len(found) >= len(wanted):
+        parts = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(found, wanted, strict=False))]
+    elif isinstance(wanted, dict) and isinstance(found, dict):
+        parts = [(f"{where}.{key}", found.get(key), value) for key, value in wanted.items()]
+    elif isinstance(wanted, float) and isinstance(found, float | int | np.floating):
+        difference = abs(float(found) - wanted)
+        off = f"`{where}` differs from pipeline.toml by {difference:.2g}, the tolerance is {tolerance:g}"
+        return off if not difference <= tolerance else None
+    else:
+        return None if found == wanted else f"`{where}` is {found}, pipeline.toml expects {wanted}"
+    problems = (_difference(*part, tolerance) for part in parts)
+    return next((problem for problem in problems if problem), None)
 
 
 def _in_words(result: InferResult) -> str:
     if "label" in result:
         return f"{np.ravel(result['label'])[0]} ({float(np.ravel(result['score'])[0]):.3f})"
-    return "; ".join(f"{name} {_numbers(result[name])}" for name in result)
+    return "; ".join(f"{name} {_value_in_words(result[name])}" for name in result)
 
 
-def _numbers(values: Any) -> str:
-    flat = np.ravel(values)
-    first = ", ".join(f"{float(value):.3f}" for value in flat[:SHOWN_NUMBERS])
+def _value_in_words(value: Any) -> str:
+    flat = np.ravel(value)
+    if flat.dtype == np.object_:
+        return _shortened(", ".join(map(str, flat)))
+    first = ", ".join(f"{float(number):.3f}" for number in flat[:SHOWN_NUMBERS])
     return f"[{first}{', …' if len(flat) > SHOWN_NUMBERS else ''}] ({len(flat)} numbers)"
+
+
+def _in_short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(text: str) -> str:

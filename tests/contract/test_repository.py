@@ -54,7 +54,7 @@ def test_every_step_batches_and_bounds_its_queue(model: str) -> None:
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_sample_can_be_sent(name: str) -> None:
     pipeline = PIPELINES[name]
-    assert all(pipeline.sample_value(sample) for sample in pipeline.samples)
+    assert all(pipeline.sample_inputs(sample) for sample in pipeline.samples)
     assert pipeline.description.endswith(".")
 
 

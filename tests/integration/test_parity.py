@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from conch_client import Client
-from conch_tools.build.parity import check_server
-from conch_tools.build.reference import CORPUS_SIZE, Reference, StepAnswers, mixed_texts
+from conch_tools.build.parity import OverGrpc, OverHttp, check_server
+from conch_tools.build.reference import CORPUS_SIZE, Reference, StepAnswers, byte_item, mixed_texts
 from conch_tools.errors import ParityError
 
 
@@ -34,8 +34,8 @@ def reference(client: Client) -> Reference:
         labels.append(np.array([str(label).encode() for label in ranked["label"][0]], dtype=object))
         scores.append(ranked["score"][0])
     return Reference(
-        input_tensor="text",
-        items=[text.encode() for text in texts],
+        library="the server itself",
+        items=[byte_item(text=text) for text in texts],
         steps=[
             StepAnswers("sentiment_tokenize", {"input_ids": ids}),
             StepAnswers("sentiment_model", {"logits": logits}),
@@ -58,15 +58,28 @@ def wrong_scores(reference: Reference) -> Reference:
 def test_batches_of_every_size_agree_as_one_request_and_as_concurrent_ones(
     client: Client, reference: Reference
 ) -> None:
-    agreement = check_server("sentiment", reference, client)
+    agreement = check_server("sentiment", reference, OverGrpc(client))
     assert agreement.cases > 2 * CORPUS_SIZE
     assert agreement.worst_difference <= 1e-4
+
+
+def test_http_gives_the_same_answers(triton: Any, reference: Reference) -> None:
+    with OverHttp(triton.http_url, timeout_s=30) as ask:
+        agreement = check_server("sentiment", reference, ask)
+    assert agreement.cases > 2 * CORPUS_SIZE
+    assert agreement.worst_difference <= 1e-4
+
+
+def test_a_step_that_differs_is_named_over_http_too(triton: Any, reference: Reference) -> None:
+    with OverHttp(triton.http_url, timeout_s=30) as ask, pytest.raises(ParityError) as refused:
+        check_server("sentiment", wrong_scores(reference), ask)
+    assert refused.value.step == "sentiment_labels"
 
 
 def test_a_step_that_differs_is_named(client: Client, reference: Reference) -> None:
     logits = [row + np.float32(0.5) for row in reference.steps[1].outputs["logits"]]
     with pytest.raises(ParityError) as refused:
-        check_server("sentiment", spoiled(wrong_scores(reference), 1, logits=logits), client)
+        check_server("sentiment", spoiled(wrong_scores(reference), 1, logits=logits), OverGrpc(client))
     assert refused.value.step == "sentiment_model"
     assert "`logits` differs by" in str(refused.value)
 
@@ -74,11 +87,11 @@ def test_a_step_that_differs_is_named(client: Client, reference: Reference) -> N
 def test_the_first_step_that_differs_is_named_even_if_later_ones_do_too(client: Client, reference: Reference) -> None:
     ids = [np.append(row[:-1], 7).astype(np.int32) for row in reference.steps[0].outputs["input_ids"]]
     with pytest.raises(ParityError) as refused:
-        check_server("sentiment", spoiled(wrong_scores(reference), 0, input_ids=ids), client)
+        check_server("sentiment", spoiled(wrong_scores(reference), 0, input_ids=ids), OverGrpc(client))
     assert refused.value.step == "sentiment_tokenize"
 
 
 def test_a_label_flip_is_a_difference(client: Client, reference: Reference) -> None:
     flipped = [row[::-1] for row in reference.answers["label"]]
     with pytest.raises(ParityError, match="the reference says"):
-        check_server("sentiment", spoiled(reference, 2, label=flipped), client)
+        check_server("sentiment", spoiled(reference, 2, label=flipped), OverGrpc(client))

@@ -42,7 +42,7 @@ def test_another_label_is_a_problem(client: Client) -> None:
 
 def test_another_number_is_a_problem(client: Client) -> None:
     wrong = pipeline("embed").samples[0].model_copy(update={"expect": {"embedding": [0.5]}})
-    assert "`embedding` differs from pipeline.toml by" in str(ask(client, pipeline("embed"), wrong).problem)
+    assert "`embedding[0]` differs from pipeline.toml by" in str(ask(client, pipeline("embed"), wrong).problem)
 
 
 def test_a_server_that_does_not_know_the_pipeline_is_a_problem_not_an_exception(client: Client) -> None:

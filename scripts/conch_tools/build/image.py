@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
+from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import OPSET
-from conch_tools.build.reference import Reference, StepAnswers
+from conch_tools.build.reference import Reference, StepAnswers, byte_item
 from conch_tools.build.staging import Staged
 from conch_tools.build.text import ranked
 from conch_tools.errors import BuildError
@@ -22,40 +23,54 @@ from conch_tools.pipelines import Pipeline
 from conch_tools.training import ImageTraining, image_training
 
 
-def build_image_classifier(pipeline: Pipeline, staged: Staged) -> Reference:
-    """Stage decoder settings, network and labels of a trained image classifier; returns the reference."""
-    if pipeline.source.training is None:
-        raise BuildError(pipeline.name, "image-classification needs source.training")
-    training: ImageTraining = image_training(pipeline.source.training)
-    network = training.load().eval()
-    settings = staged.version(pipeline.step("decode")) / "preprocessor_config.json"
-    settings.write_text(json.dumps(training.preprocessing, indent=2) + "\n", encoding="utf-8")
-    decoder = ImageDecoder(Preprocessing.from_settings(training.preprocessing))
-    images = training.corpus()
-    pixels = decoder.decode(np.array(images, dtype=np.object_).reshape(-1, 1))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(pixels[:2]),),
-            str(staged.version(pipeline.step("model")) / "model.onnx"),
-            input_names=["pixels"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamo=False,
-            dynamic_axes={"pixels": {0: "rows"}, "logits": {0: "rows"}},
+class ImageClassifierBuilder:
+    """`<pipeline>_decode`, `<pipeline>_model` and `<pipeline>_labels` of an image network that Conch trained."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        if pipeline.source.training is None:
+            raise BuildError(pipeline.name, "image-classification needs source.training")
+        self._pipeline = pipeline
+        self._training: ImageTraining = image_training(pipeline.source.training)
+        self._network = self._training.load().eval()
+        self._decoder = ImageDecoder(Preprocessing.from_settings(self._training.preprocessing))
+
+    def stage(self, staged: Staged) -> None:
+        """Write decoder settings, network and labels."""
+        settings = staged.version(self._pipeline.step("decode")) / "preprocessor_config.json"
+        settings.write_text(json.dumps(self._training.preprocessing, indent=2) + "\n", encoding="utf-8")
+        pixels = self._decoder.decode(np.array(self._training.corpus()[:2], dtype=np.object_).reshape(-1, 1))
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                self._network,
+                (torch.from_numpy(pixels),),
+                str(staged.version(self._pipeline.step("model")) / "model.onnx"),
+                input_names=["pixels"],
+                output_names=["logits"],
+                opset_version=OPSET,
+                dynamo=False,
+                dynamic_axes={"pixels": {0: "rows"}, "logits": {0: "rows"}},
+            )
+        staged.write_labels(self._pipeline.step("labels"), self._training.labels)
+
+    def reference(self) -> Reference:
+        """The PyTorch network's answers, one image at a time."""
+        images = self._training.corpus()
+        pixels = self._decoder.decode(np.array(images, dtype=np.object_).reshape(-1, 1))
+        with torch.no_grad():
+            logits = [self._network(torch.from_numpy(each[None]))[0].numpy() for each in pixels]
+        return Reference(
+            library="PyTorch",
+            items=[byte_item(image=image) for image in images],
+            steps=[
+                StepAnswers(self._pipeline.step("decode"), {"pixels": list(pixels)}),
+                StepAnswers(self._pipeline.step("model"), {"logits": logits}),
+                StepAnswers(self._pipeline.step("labels"), ranked(logits, self._training.labels)),
+            ],
+            tolerance=self._pipeline.gates.max_abs_difference,
         )
-        logits = [network(torch.from_numpy(each[None]))[0].numpy() for each in pixels]
-    staged.write_labels(pipeline.step("labels"), training.labels)
-    heldout = training.heldout()
-    staged.record_heldout(inputs=[image for image, _ in heldout], labels=[label for _, label in heldout])
-    return Reference(
-        input_tensor="image",
-        items=images,
-        steps=[
-            StepAnswers(pipeline.step("decode"), {"pixels": list(pixels)}),
-            StepAnswers(pipeline.step("model"), {"logits": logits}),
-            StepAnswers(pipeline.step("labels"), ranked(logits, training.labels)),
-        ],
-        tolerance=pipeline.gates.max_abs_difference,
-    )
+
+    def quality(self) -> Quality | None:
+        """Accuracy on the training's held-out images."""
+        heldout = self._training.heldout()
+        return LabelAccuracy("image", [image for image, _ in heldout], [label for _, label in heldout])

@@ -10,13 +10,16 @@ import numpy.typing as npt
 
 from conch_steps.text_tokenizer import ragged
 
-GRAPH_INPUTS = ("input_ids", "length", "span", "row_size", "width")
+GRAPH_INPUTS = ("input_ids", "segments", "length", "span", "row_size", "width")
+"""In this order; `segments` only where the model takes them."""
+
+Rows = Sequence[Sequence[int]]
 
 
-def ragged_feed(requests: Sequence[Sequence[Sequence[int]]]) -> dict[str, npt.NDArray[Any]]:
+def ragged_feed(requests: Sequence[Rows], segments: Sequence[Rows] | None = None) -> dict[str, npt.NDArray[Any]]:
     """The graph's inputs for requests of token rows, as Triton's C++ backend would collect them into one batch."""
-    parts = [ragged(rows) for rows in requests]
-    return {
+    parts = [ragged(rows, None if segments is None else segments[index]) for index, rows in enumerate(requests)]
+    feed = {
         "input_ids": np.concatenate([part["input_ids"].reshape(-1) for part in parts]),
         "length": np.concatenate([part["length"] for part in parts]),
         "span": np.concatenate([part["span"].reshape(-1) for part in parts]),
@@ -25,3 +28,6 @@ def ragged_feed(requests: Sequence[Sequence[Sequence[int]]]) -> dict[str, npt.ND
         ),
         "width": np.zeros(max(part["span"].size for part in parts), dtype=np.float32),
     }
+    if segments is not None:
+        feed["segments"] = np.concatenate([part["segments"].reshape(-1) for part in parts])
+    return feed

@@ -6,6 +6,7 @@ asks the server, so that one needs neither torch nor the model.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import numpy.typing as npt
 
 Rows = Sequence[npt.NDArray[Any]]
 """One array a corpus item, without a batch dimension."""
+
+Item = Mapping[str, npt.NDArray[Any]]
+"""What is asked: public input tensors by name, without a batch dimension."""
 
 BATCH_SIZES = (1, 2, 7, 32)
 """Parity is asked in batches of these sizes, each as one request and as concurrent single requests."""
@@ -35,15 +39,31 @@ class StepAnswers:
 class Reference:
     """The corpus and the answers of the pipeline's steps, in their order."""
 
-    input_tensor: str
-    items: Sequence[bytes]
+    library: str
+    """Whose answers they are, for the report: `sentence-transformers`."""
+    items: Sequence[Item]
     steps: Sequence[StepAnswers]
     tolerance: float
+    """Largest absolute difference that a number may have."""
 
     @property
     def answers(self) -> Mapping[str, Rows]:
         """The last step's answers, which are the pipeline's."""
         return self.steps[-1].outputs
+
+
+def byte_item(**values: str | bytes | Sequence[str]) -> Item:
+    """An item of BYTES tensors: one value is a tensor [1], several are [k]."""
+    return {name: _bytes_of([value] if isinstance(value, str | bytes) else value) for name, value in values.items()}
+
+
+def _bytes_of(values: Sequence[str | bytes]) -> npt.NDArray[np.object_]:
+    return np.array([each.encode() if isinstance(each, str) else each for each in values], dtype=np.object_)
+
+
+def json_row(value: object) -> npt.NDArray[np.object_]:
+    """A structured answer as the BYTES [1] tensor that carries it."""
+    return np.array([json.dumps(value, ensure_ascii=False).encode()], dtype=np.object_)
 
 
 def mixed_texts(seeds: Sequence[str], count: int = CORPUS_SIZE) -> list[str]:

@@ -19,10 +19,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from conch_client import Client
-from conch_tools.build.parity import Agreement, check_graph, check_server
+from conch_tools.build.builder import builder_of
+from conch_tools.build.parity import Agreement, OverGrpc, check_graph, check_server
+from conch_tools.build.quality import Quality
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
 from conch_tools.errors import BuildError, ConchError
@@ -35,7 +35,6 @@ from conch_tools.settings import Settings
 Report = Callable[[str], None]
 WORKERS = 2
 LOCK_FILE = "build.lock"
-QUALITY_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class StagedBuild:
 
     staged: Staged
     reference: Reference
+    quality: Quality | None
     graph: Agreement
     seconds: float
 
@@ -78,25 +78,12 @@ def stage(folder: Path, staging: Path) -> StagedBuild:
     started = time.monotonic()
     pipeline = load_pipeline(folder)
     staged = Staged.fresh(pipeline, staging)
-    reference = _builder(pipeline)(pipeline, staged)
+    builder = builder_of(pipeline)
+    builder.stage(staged)
+    reference = builder.reference()
     model = pipeline.step("model")
     graph = check_graph(pipeline.name, reference, model, staged.version(model) / "model.onnx")
-    return StagedBuild(staged, reference, graph, time.monotonic() - started)
-
-
-def _builder(pipeline: Pipeline) -> Callable[[Pipeline, Staged], Reference]:
-    # Imported here because each pulls in torch and its own framework, which only worker processes pay for.
-    if pipeline.task == "feature-extraction":
-        from conch_tools.build.text import build_embedding
-
-        return build_embedding
-    if pipeline.task == "text-classification":
-        from conch_tools.build.text import build_classifier
-
-        return build_classifier
-    from conch_tools.build.image import build_image_classifier
-
-    return build_image_classifier
+    return StagedBuild(staged, reference, builder.quality(), graph, time.monotonic() - started)
 
 
 def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
@@ -157,13 +144,11 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
         with client:
             for each in builds:
                 pipeline = each.staged.pipeline
-                served = check_server(pipeline.name, each.reference, client)
-                quality = {
-                    "worst_difference": max(each.graph.worst_difference, served.worst_difference),
-                    **_measured_quality(each, client),
-                }
-                each.staged.write_manifests(quality, fingerprint_of(pipeline))
-                said = "".join(f", {name} {value:.4f}" for name, value in quality.items() if name == "accuracy")
+                served = check_server(pipeline.name, each.reference, OverGrpc(client))
+                worst = max(each.graph.worst_difference, served.worst_difference)
+                quality = _measured_quality(each, client)
+                each.staged.write_manifests({"worst_difference": worst, **quality}, fingerprint_of(pipeline))
+                said = "".join(f", {name} {value:.4f}" for name, value in quality.items())
                 report(
                     f"{pipeline.name}: {served.cases} answers of the running ensemble equal the reference "
                     f"(worst difference {served.worst_difference:.1e}){said}"
@@ -173,21 +158,15 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
 
 
 def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:
-    """Accuracy of the served ensemble on the training's held-out data. Raises BuildError when under the gate."""
-    if build.staged.heldout is None:
+    """What the served ensemble reaches on held-out data. Raises BuildError when a gate is missed."""
+    if build.quality is None:
         return {}
     pipeline = build.staged.pipeline
-    inputs, labels = build.staged.heldout
-    right = 0
-    for start in range(0, len(inputs), QUALITY_BATCH):
-        batch = np.array(inputs[start : start + QUALITY_BATCH], dtype=np.object_).reshape(-1, 1)
-        answers = client.infer(pipeline.name, inputs={pipeline.input_tensor: batch})["label"][:, 0]
-        right += sum(str(got) == want for got, want in zip(answers, labels[start : start + len(batch)], strict=True))
-    accuracy = right / len(inputs)
-    gate = pipeline.gates.accuracy
-    if gate is not None and accuracy < gate:
-        raise BuildError(pipeline.name, f"accuracy on held-out data is {accuracy:.4f}, its gate is {gate}")
-    return {"accuracy": accuracy}
+    figures = build.quality.measure(lambda tensors: client.infer(pipeline.name, inputs=tensors))
+    problem = pipeline.gates.missed_by(figures)
+    if problem:
+        raise BuildError(pipeline.name, problem)
+    return figures
 
 
 @contextlib.contextmanager

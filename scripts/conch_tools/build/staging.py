@@ -31,7 +31,6 @@ class Staged:
     def __init__(self, pipeline: Pipeline, repository: Path) -> None:
         self.pipeline = pipeline
         self.repository = repository
-        self.heldout: tuple[Sequence[bytes], Sequence[str]] | None = None
 
     @classmethod
     def fresh(cls, pipeline: Pipeline, repository: Path) -> Staged:
@@ -55,10 +54,6 @@ class Staged:
     def write_labels(self, model: str, labels: Sequence[str]) -> None:
         """Write labels.txt, one class a line in the order of the logits."""
         (self.version(model) / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-
-    def record_heldout(self, inputs: Sequence[bytes], labels: Sequence[str]) -> None:
-        """Held-out data that the quality gate asks the staged pipeline about."""
-        self.heldout = (inputs, labels)
 
     def write_manifests(self, quality: Mapping[str, Any], fingerprint: str) -> None:
         """List every artifact with its hash and origin; the pipeline's own manifest carries quality and fingerprint."""

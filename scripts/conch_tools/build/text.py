@@ -16,8 +16,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
-from conch_tools.build.reference import Reference, StepAnswers, mixed_texts
+from conch_tools.build.reference import Reference, StepAnswers, byte_item, mixed_texts
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError
@@ -40,59 +41,87 @@ class MeanPooled(torch.nn.Module):
         return torch.nn.functional.normalize(pooled, p=2.0, dim=1) if self.normalize else pooled
 
 
-def build_embedding(pipeline: Pipeline, staged: Staged) -> Reference:
-    """Stage `<pipeline>_tokenize` and `<pipeline>_model` of a sentence-transformers model; returns the reference."""
-    from sentence_transformers import SentenceTransformer
+class EmbeddingBuilder:
+    """`<pipeline>_tokenize` and `<pipeline>_model` of a sentence-transformers model."""
 
-    folder = source_folder(pipeline)
-    encoder = _encoder(folder)
-    tokenizer = _stage_tokenizer(pipeline, folder, staged)
-    export_ragged(
-        MeanPooled(encoder, _pooling(pipeline, folder)),
-        encoder.config.max_position_embeddings,
-        "embedding",
-        staged.version(pipeline.step("model")) / "model.onnx",
-    )
-    source = SentenceTransformer(str(folder), device="cpu")
-    source.max_seq_length = _limits(pipeline)
-    texts = mixed_texts([sample.input["text"] for sample in pipeline.samples])
-    vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
-    return _reference(pipeline, texts, tokenizer, [StepAnswers(pipeline.step("model"), {"embedding": list(vectors)})])
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._folder = source_folder(pipeline)
+        self._tokenizer = step_tokenizer(pipeline, self._folder)
 
-
-def build_classifier(pipeline: Pipeline, staged: Staged) -> Reference:
-    """Stage tokenizer, model and labels of a trained text classifier; returns the reference and records its quality."""
-    if pipeline.source.training is None:
-        raise BuildError(
-            pipeline.name, "text-classification needs source.training: the head has to come from somewhere"
+    def stage(self, staged: Staged) -> None:
+        """Write the tokenizer and the encoder with its pooling."""
+        encoder = _encoder(self._folder)
+        stage_tokenizer(self._pipeline, self._tokenizer, staged)
+        export_ragged(
+            MeanPooled(encoder, _pooling(self._pipeline, self._folder)),
+            encoder.config.max_position_embeddings,
+            "embedding",
+            staged.version(self._pipeline.step("model")) / "model.onnx",
         )
-    folder = source_folder(pipeline)
-    training: TextTraining = text_training(pipeline.source.training)
-    model = training.load(folder).eval()
-    tokenizer = _stage_tokenizer(pipeline, folder, staged)
-    export_ragged(
-        model,
-        training.max_positions(model),
-        "logits",
-        staged.version(pipeline.step("model")) / "model.onnx",
-    )
-    staged.write_labels(pipeline.step("labels"), training.labels)
-    texts = mixed_texts([sample.input["text"] for sample in pipeline.samples])
-    source_tokenizer = _fast_tokenizer(pipeline, folder)
-    logits = [_logits(model, source_tokenizer, text, _limits(pipeline)) for text in texts]
-    staged.record_heldout(
-        inputs=[text.encode() for text, _ in training.heldout()],
-        labels=[label for _, label in training.heldout()],
-    )
-    return _reference(
-        pipeline,
-        texts,
-        tokenizer,
-        [
-            StepAnswers(pipeline.step("model"), {"logits": logits}),
-            StepAnswers(pipeline.step("labels"), ranked(logits, training.labels)),
-        ],
-    )
+
+    def reference(self) -> Reference:
+        """sentence-transformers' own answers, one text at a time."""
+        from sentence_transformers import SentenceTransformer
+
+        source = SentenceTransformer(str(self._folder), device="cpu")
+        source.max_seq_length = token_limit(self._pipeline)
+        texts = sample_texts(self._pipeline)
+        vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
+        later = [StepAnswers(self._pipeline.step("model"), {"embedding": list(vectors)})]
+        return _reference(self._pipeline, "sentence-transformers", texts, self._tokenizer, later)
+
+    def quality(self) -> Quality | None:
+        """None: equal to its source is all that an embedding can be."""
+        return None
+
+
+class TextClassifierBuilder:
+    """`<pipeline>_tokenize`, `<pipeline>_model` and `<pipeline>_labels` of a text classifier that Conch trained."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        if pipeline.source.training is None:
+            raise BuildError(
+                pipeline.name, "text-classification needs source.training: the head has to come from somewhere"
+            )
+        self._pipeline = pipeline
+        self._folder = source_folder(pipeline)
+        self._training: TextTraining = text_training(pipeline.source.training)
+        self._model = self._training.load(self._folder).eval()
+        self._tokenizer = step_tokenizer(pipeline, self._folder)
+
+    def stage(self, staged: Staged) -> None:
+        """Write tokenizer, model and labels."""
+        stage_tokenizer(self._pipeline, self._tokenizer, staged)
+        export_ragged(
+            self._model,
+            self._training.max_positions(self._model),
+            "logits",
+            staged.version(self._pipeline.step("model")) / "model.onnx",
+        )
+        staged.write_labels(self._pipeline.step("labels"), self._training.labels)
+
+    def reference(self) -> Reference:
+        """The PyTorch model's answers with its own tokenizer, one text at a time."""
+        texts = sample_texts(self._pipeline)
+        source_tokenizer = fast_tokenizer(self._pipeline, self._folder)
+        limit = token_limit(self._pipeline)
+        logits = [_logits(self._model, source_tokenizer, text, limit) for text in texts]
+        later = [
+            StepAnswers(self._pipeline.step("model"), {"logits": logits}),
+            StepAnswers(self._pipeline.step("labels"), ranked(logits, self._training.labels)),
+        ]
+        return _reference(self._pipeline, "PyTorch", texts, self._tokenizer, later)
+
+    def quality(self) -> Quality | None:
+        """Accuracy on the training's held-out texts."""
+        heldout = self._training.heldout()
+        return LabelAccuracy("text", [text.encode() for text, _ in heldout], [label for _, label in heldout])
+
+
+def sample_texts(pipeline: Pipeline) -> list[str]:
+    """The parity corpus of a pipeline of single texts."""
+    return mixed_texts([sample.input["text"] for sample in pipeline.samples])
 
 
 def ranked(
@@ -111,22 +140,29 @@ def _encoder(folder: Path) -> PreTrainedModel:
     return model
 
 
-def _stage_tokenizer(pipeline: Pipeline, folder: Path, staged: Staged) -> Tokenizer:
-    tokenizer: Tokenizer = _fast_tokenizer(pipeline, folder).backend_tokenizer
+def step_tokenizer(pipeline: Pipeline, folder: Path) -> Tokenizer:
+    """The source's tokenizer as the step serves it: truncating, without padding."""
+    tokenizer: Tokenizer = fast_tokenizer(pipeline, folder).backend_tokenizer
     tokenizer.no_padding()
-    tokenizer.enable_truncation(_limits(pipeline))
-    tokenizer.save(str(staged.version(pipeline.step("tokenize")) / "tokenizer.json"))
+    tokenizer.enable_truncation(token_limit(pipeline))
     return tokenizer
 
 
-def _fast_tokenizer(pipeline: Pipeline, folder: Path) -> PreTrainedTokenizerFast:
+def stage_tokenizer(pipeline: Pipeline, tokenizer: Tokenizer, staged: Staged) -> None:
+    """Write tokenizer.json for `<pipeline>_tokenize`."""
+    tokenizer.save(str(staged.version(pipeline.step("tokenize")) / "tokenizer.json"))
+
+
+def fast_tokenizer(pipeline: Pipeline, folder: Path) -> PreTrainedTokenizerFast:
+    """The source's own tokenizer. Raises BuildError when it is not a fast one."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BuildError(pipeline.name, f"{folder} has no fast tokenizer (tokenizer.json)")
     return tokenizer
 
 
-def _limits(pipeline: Pipeline) -> int:
+def token_limit(pipeline: Pipeline) -> int:
+    """The pipeline's `max_tokens`. Raises BuildError when it says none."""
     if pipeline.text is None:
         raise BuildError(pipeline.name, "a text pipeline needs [text] max_tokens in its pipeline.toml")
     return pipeline.text.max_tokens
@@ -157,12 +193,12 @@ def _logits(
 
 
 def _reference(
-    pipeline: Pipeline, texts: Sequence[str], tokenizer: Tokenizer, later: Sequence[StepAnswers]
+    pipeline: Pipeline, library: str, texts: Sequence[str], tokenizer: Tokenizer, later: Sequence[StepAnswers]
 ) -> Reference:
     ids = [np.array(tokenizer.encode(text).ids, dtype=np.int32) for text in texts]
     return Reference(
-        input_tensor="text",
-        items=[text.encode() for text in texts],
+        library=library,
+        items=[byte_item(text=text) for text in texts],
         steps=[StepAnswers(pipeline.step("tokenize"), {"input_ids": ids}), *later],
         tolerance=pipeline.gates.max_abs_difference,
     )

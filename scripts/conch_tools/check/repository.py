@@ -21,6 +21,7 @@ from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
 from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
 from conch_tools.errors import SettingsError
+from conch_tools.pipelines import owner_of
 
 CONFIG = "config.pbtxt"
 PIPELINE = "pipeline.toml"
@@ -172,7 +173,7 @@ def load_repository(folder: Path, backends: Path | Sequence[Path] | None = None)
         raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     pipelines = [name for name in names if (folder / name / PIPELINE).is_file()]
-    models = {name: _load_model(folder / name, _pipeline_of(name, pipelines)) for name in names}
+    models = {name: _load_model(folder / name, owner_of(name, pipelines)) for name in names}
     folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
     return Repository(folder, MappingProxyType(models), folders)
 
@@ -199,12 +200,6 @@ def _load_model(folder: Path, pipeline: str | None) -> Model:
         subfolders=MappingProxyType(subfolders),
         pipeline=pipeline,
     )
-
-
-def _pipeline_of(model: str, pipelines: Sequence[str]) -> str | None:
-    """The pipeline that a model belongs to: itself, or the longest that its name continues by `_<step>`."""
-    owners = (name for name in pipelines if model == name or model.startswith(f"{name}_"))
-    return max(owners, key=len, default=None)
 
 
 def _leading_number(name: str) -> int | None:

@@ -4,8 +4,8 @@ A LoRA adapter (Hu et al. 2021, arXiv:2106.09685) on every linear layer of the e
 fine-tuning learns and is small enough to be committed with the data and the seed that give it. It is written out here
 because peft's took a third more time for each step, and the time of a training is limited. What else the time went
 to, and went away with: each thread works on its own share of a batch (two threads on one product of such small
-matrices give 1.4 times one, on two shares 1.7 times), frozen weights stay in BF16, and batches come in few shapes. How
-long a training takes is told in padded tokens, because its time is proportional to them. Coming back only to the
+matrices give 1.4 times one, on two shares 1.7 times), frozen weights stay in BF16, and a batch holds rows of one
+length. How long a training takes is told in tokens, because its time is proportional to them. Coming back only to the
 hardest rows after the first pass (selective backpropagation, Jiang et al. 2019, arXiv:1910.00762) gained nothing, nor
 did a head that starts from a linear probe.
 """
@@ -38,8 +38,6 @@ WARM_UP_SHARE = 0.1
 AVERAGED_SHARE = 0.6
 """The weights that are kept are a moving average over this last share of the training."""
 AVERAGE_DECAY = 0.97
-WIDTH_STEP = 4
-"""Tokens."""
 REPORT_EVERY = 20
 """Steps."""
 
@@ -57,9 +55,9 @@ class Recipe:
     """How long and how boldly to train."""
 
     tokens: int
-    """Padded tokens over the whole training: what its time is proportional to."""
+    """Tokens over the whole training: what its time is proportional to."""
     tokens_a_batch: int = 1024
-    adapter_learning_rate: float = 7e-4
+    adapter_learning_rate: float = 1.5e-3
     head_learning_rate: float = 1e-3
 
 
@@ -173,8 +171,8 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], losses: Losses, recipe: Rec
 
 
 def pad(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids, mask and segments, INT64 [n, longest row rounded up]."""
-    ids = torch.zeros(len(rows), _width(max(len(row.ids) for row in rows)), dtype=torch.long)
+    """Ids, mask and segments, INT64 [n, longest row]."""
+    ids = torch.zeros(len(rows), max(len(row.ids) for row in rows), dtype=torch.long)
     mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
     for index, row in enumerate(rows):
         count = len(row.ids)
@@ -211,7 +209,7 @@ def _gradients(
 
 
 def _batches(lengths: Sequence[int], recipe: Recipe) -> Iterator[tuple[float, list[int]]]:
-    """Indices of the rows of each step, all of one width, and the share of the training done before it."""
+    """Indices of the rows of each step, all of one length, and the share of the training done before it."""
     chance = random.Random(SEED)
     order = list(range(len(lengths)))
     waiting: dict[int, list[int]] = defaultdict(list)
@@ -219,20 +217,15 @@ def _batches(lengths: Sequence[int], recipe: Recipe) -> Iterator[tuple[float, li
     while True:
         chance.shuffle(order)
         for index in order:
-            width = _width(lengths[index])
-            batch = waiting[width]
+            length = lengths[index]
+            batch = waiting[length]
             batch.append(index)
-            if len(batch) < max(1, recipe.tokens_a_batch // (width * WORKERS)) * WORKERS:
+            if len(batch) < max(1, recipe.tokens_a_batch // (length * WORKERS)) * WORKERS:
                 continue
-            yield used / recipe.tokens, waiting.pop(width)
-            used += width * len(batch)
+            yield used / recipe.tokens, waiting.pop(length)
+            used += length * len(batch)
             if used >= recipe.tokens:
                 return
-
-
-def _width(length: int) -> int:
-    """`length` rounded up, so that there are few shapes: the kernels are compiled anew for each."""
-    return -(-length // WIDTH_STEP) * WIDTH_STEP
 
 
 def _pace(progress: float) -> float:

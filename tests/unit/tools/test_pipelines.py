@@ -27,9 +27,9 @@ def write(repository: Path, name: str, content: str) -> Path:
 
 def test_a_sound_file_is_read_with_its_name_and_folder(tmp_path: Path) -> None:
     pipeline = load_pipeline(write(tmp_path, "mood", SOUND))
-    assert (pipeline.name, pipeline.task, pipeline.input_tensor) == ("mood", "text-classification", "text")
+    assert (pipeline.name, pipeline.task) == ("mood", "text-classification")
     assert pipeline.step("model") == "mood_model"
-    assert pipeline.sample_value(pipeline.samples[0]) == b"fine"
+    assert pipeline.sample_inputs(pipeline.samples[0]) == {"text": "fine"}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_sound_file_is_read_with_its_name_and_folder(tmp_path: Path) -> None:
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
         (SOUND.replace("[[samples]]", 'hub = "a/b"\n[[samples]]'), "name one origin, not hub and package"),
         (SOUND.split("[[samples]]")[0], "samples"),
-        (SOUND + "\n[gates]\naccuracy = 1.5", "gates.accuracy"),
+        (SOUND + "\n[gates]\nminimum = 1.5", "gates.minimum"),
     ],
 )
 def test_a_fault_is_named_with_its_file_and_field(tmp_path: Path, content: str, said: str) -> None:

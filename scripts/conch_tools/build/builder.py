@@ -1,0 +1,47 @@
+"""What turns a pipeline.toml into artifacts and into a reference: one builder a task.
+
+A builder loads its source model once, when it is made. `stage` writes what the steps serve; `reference` asks the source
+library the same questions that the server will be asked, so it never looks at what was staged.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from conch_tools.build.quality import Quality
+from conch_tools.build.reference import Reference
+from conch_tools.build.staging import Staged
+from conch_tools.pipelines import Pipeline, Task
+
+
+class Builder(Protocol):
+    """The builder of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Load the source model. Raises BuildError saying what is missing and how to get it."""
+
+    def stage(self, staged: Staged) -> None:
+        """Write every artifact of the pipeline's steps."""
+
+    def reference(self) -> Reference:
+        """A corpus and what the source library makes of it."""
+
+    def quality(self) -> Quality | None:
+        """How to measure the served pipeline on held-out data; None where there is none."""
+
+
+# By name, because each pulls in torch and its own framework, which only the process that builds pays for.
+BUILDERS: Mapping[Task, str] = {
+    "feature-extraction": "text:EmbeddingBuilder",
+    "text-classification": "text:TextClassifierBuilder",
+    "image-classification": "image:ImageClassifierBuilder",
+}
+
+
+def builder_of(pipeline: Pipeline) -> Builder:
+    """The builder of the pipeline's task, its source model loaded."""
+    module, name = BUILDERS[pipeline.task].split(":")
+    kind = getattr(importlib.import_module(f"conch_tools.build.{module}"), name)
+    return cast(Builder, kind(pipeline))
