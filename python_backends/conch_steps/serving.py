@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.errors import InvalidInput, ModelConfigError
+from conch_steps.errors import CallFailed, InvalidInput, ModelConfigError
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -89,6 +89,8 @@ def _answer_one(pb_utils: Any, request: Any, answer: Callable[[StepRequest], Ten
         tensors = answer(StepRequest(request))
     except InvalidInput as problem:
         return _failed(pb_utils, str(problem), pb_utils.TritonError.INVALID_ARG)
+    except CallFailed as problem:
+        return _failed(pb_utils, str(problem), problem.code)
     except Exception as problem:
         pb_utils.Logger.log_error(f"{type(problem).__name__}: {problem}")
         return _failed(pb_utils, f"{type(problem).__name__}: {problem}", pb_utils.TritonError.INTERNAL)

@@ -156,6 +156,14 @@ def owner_of(model: str, pipelines: Sequence[str]) -> str | None:
     return max(owners, key=len, default=None)
 
 
+def models_of(pipelines: Sequence[Pipeline]) -> list[str]:
+    """What a server is told to load for these pipelines.
+
+    The steps are named although an ensemble brings its own: a model that a step calls is no step of the ensemble.
+    """
+    return [model for pipeline in pipelines for model in (pipeline.name, *pipeline.models)]
+
+
 def load_pipeline(folder: Path) -> Pipeline:
     """The pipeline in a folder of the repository. Raises RepositoryError naming file and field."""
     path = folder / PIPELINE_FILE

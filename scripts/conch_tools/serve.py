@@ -15,7 +15,7 @@ from types import FrameType
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
-from conch_tools.pipelines import load_pipelines
+from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.failure import how_it_ended
 from conch_tools.server.record import ServerRecord, record_of_this_process
@@ -100,10 +100,10 @@ def hold(server: EmbeddedServer) -> None:
 
 
 def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
-    """What Triton is told to load: the pipelines, whose steps come along; a repository without pipelines whole."""
+    """What Triton is told to load: the pipelines with their steps; a repository without pipelines whole."""
     if not only and not any(settings.repository.glob("*/pipeline.toml")):
         return ["*"]
-    return [pipeline.name for pipeline in load_pipelines(settings.repository, only)]
+    return models_of(load_pipelines(settings.repository, only))
 
 
 def require_repository(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conch_tools.pipelines import FIRST_VERSION, load_pipelines
+from conch_tools.pipelines import FIRST_VERSION, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
@@ -77,7 +77,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     if unbuilt:
         pytest.fail(f"not built: {', '.join(unbuilt)}. Run `conch build` first, as scripts/test does", pytrace=False)
     settings = _settings(tmp_path_factory.mktemp("triton"), Settings().repository)
-    with EmbeddedServer(ServerOptions(settings, models=[each.name for each in pipelines])) as server:
+    with EmbeddedServer(ServerOptions(settings, models=models_of(pipelines))) as server:
         yield server
 
 

@@ -27,7 +27,7 @@ from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
 from conch_tools.errors import BuildError, ConchError
 from conch_tools.lifeline import die_with_parent
-from conch_tools.pipelines import Pipeline, load_pipeline
+from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
@@ -138,8 +138,9 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
             "profile": None,
         }
     )
-    names = [each.staged.pipeline.name for each in builds]
-    with EmbeddedServer(ServerOptions(trial, models=names)) as server:
+    pipelines = load_pipelines(settings.repository, [each.staged.pipeline.name for each in builds])
+    _lend(pipelines, settings.repository, staging)
+    with EmbeddedServer(ServerOptions(trial, models=models_of(pipelines))) as server:
         client = Client(server.grpc_url, timeout_s=settings.start_timeout_s)
         with client:
             for each in builds:
@@ -155,6 +156,13 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
                 )
     for each in builds:
         each.staged.promote(settings.repository)
+
+
+def _lend(pipelines: Sequence[Pipeline], repository: Path, staging: Path) -> None:
+    """Link what the staged pipelines use, and was built before, into the staging repository."""
+    for model in models_of(pipelines):
+        if not (staging / model).exists():
+            (staging / model).symlink_to((repository / model).resolve(), target_is_directory=True)
 
 
 def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import Any
 from conch_steps.errors import ArtifactError
 from conch_steps.manifest import MANIFEST_NAME, sha256_of, verify_manifest
 from conch_tools.build.sources import describe_source
-from conch_tools.pipelines import FIRST_VERSION, PIPELINE_FILE, Pipeline
+from conch_tools.pipelines import FIRST_VERSION, PIPELINE_FILE, Pipeline, load_pipeline
 
 TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 
@@ -89,7 +89,7 @@ class Staged:
 
 
 def fingerprint_of(pipeline: Pipeline) -> str:
-    """Hash of everything an artifact depends on: the pipeline's files, our code and data, the tools' versions."""
+    """Hash of everything an artifact depends on: the pipeline's files and those it uses, our code, data and tools."""
     digest = hashlib.sha256()
     tools = Path(__file__).parents[1]
     ours = [*(tools / "build").rglob("*.py"), *(tools / "training").rglob("*")]
@@ -98,6 +98,8 @@ def fingerprint_of(pipeline: Pipeline) -> str:
         if path.is_file() and path.suffix != ".pyc":
             digest.update(path.name.encode() + path.read_bytes())
     digest.update(json.dumps([_tool_versions(), describe_source(pipeline)], sort_keys=True).encode())
+    for used in pipeline.uses:
+        digest.update(fingerprint_of(load_pipeline(pipeline.folder.parent / used)).encode())
     return digest.hexdigest()
 
 

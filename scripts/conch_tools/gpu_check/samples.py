@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conch_client import Client
-from conch_tools.pipelines import FIRST_VERSION, Pipeline, Sample
+from conch_tools.pipelines import FIRST_VERSION, Pipeline, Sample, models_of
 from conch_tools.samples import ask
 from conch_tools.serve import require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
@@ -54,7 +54,7 @@ def serve_samples(settings: Settings, pipelines: Sequence[Pipeline], repeats: in
 
     Raises RepositoryError, UnsuitableMachine or ServerFailed when it cannot start.
     """
-    names = [pipeline.name for pipeline in pipelines]
+    names = models_of(pipelines)
     require_sound(settings, names)
     http, grpc, metrics = free_ports(3)
     own = settings.model_copy(update={"http_port": http, "grpc_port": grpc, "metrics_port": metrics})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conch_tools.errors import RepositoryError
-from conch_tools.pipelines import load_pipeline, load_pipelines
+from conch_tools.pipelines import Gates, load_pipeline, load_pipelines, models_of
 
 SOUND = """
 task = "text-classification"
@@ -67,3 +67,53 @@ def test_only_the_named_pipelines_are_loaded(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         write(tmp_path, name, SOUND)
     assert [pipeline.name for pipeline in load_pipelines(tmp_path, ["three", "one"])] == ["one", "three"]
+
+
+def test_the_pipelines_that_one_uses_come_with_it(tmp_path: Path) -> None:
+    write(tmp_path, "mood", SOUND.replace("[source]", 'uses = ["meaning"]\n[source]'))
+    write(tmp_path, "meaning", SOUND)
+    write(tmp_path, "other", SOUND)
+    assert [each.name for each in load_pipelines(tmp_path, ["mood"])] == ["meaning", "mood"]
+    write(tmp_path, "lost", SOUND.replace("[source]", 'uses = ["meening"]\n[source]'))
+    with pytest.raises(RepositoryError, match=r"no pipeline `meening` .* did you mean `meaning`"):
+        load_pipelines(tmp_path, ["lost"])
+
+
+def test_a_step_belongs_to_the_pipeline_with_the_longest_fitting_name(tmp_path: Path) -> None:
+    for name in ("risk", "risk_vote"):
+        write(tmp_path, name, SOUND)
+    for name in ("risk", "risk_model", "risk_vote", "risk_vote_join"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "config.pbtxt").touch()
+    risk, vote = load_pipelines(tmp_path)
+    assert (risk.models, vote.models) == (["risk_model"], ["risk_vote_join"])
+    assert models_of([risk, vote]) == ["risk", "risk_model", "risk_vote", "risk_vote_join"]
+
+
+def test_a_table_is_sent_as_json_and_an_image_as_its_file(tmp_path: Path) -> None:
+    content = SOUND.replace('{ text = "fine" }', '{ features = { age = 4 }, image = "seven.png", labels = ["a", "b"] }')
+    folder = write(tmp_path, "mood", content)
+    (folder / "seven.png").write_bytes(b"png")
+    pipeline = load_pipeline(folder)
+    assert pipeline.sample_inputs(pipeline.samples[0]) == {
+        "features": '{"age": 4}',
+        "image": b"png",
+        "labels": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"f1": 0.8, "mase": 0.9}, None),
+        ({"f1": 0.79, "mase": 0.5}, "f1 on held-out data is 0.7900, its gate is at least 0.8"),
+        ({"f1": 0.81, "mase": 0.91}, "mase on held-out data is 0.9100, its gate is at most 0.9"),
+        ({"f1": float("nan"), "mase": 0.5}, "f1 on held-out data is nan"),
+        ({"f1": 0.9}, "its gates name `mase`, but measured are f1"),
+    ],
+)
+def test_a_figure_on_the_wrong_side_of_its_gate_or_not_measured_is_named(
+    figures: dict[str, float], said: str | None
+) -> None:
+    problem = Gates(minimum={"f1": 0.8}, maximum={"mase": 0.9}).missed_by(figures)
+    assert problem is None if said is None else said in str(problem)

@@ -1,0 +1,101 @@
+"""Texts of any length as overlapping windows of tokens that fit the model, with each token's place in the text.
+
+Truncation would lose what stands behind the limit without a word. The windows overlap so that what is cut by the end of
+one is whole in the next; steps that read tokens merge what both saw. Places are counted in characters of the text as
+the caller sent it (Unicode code points, Python's own count), whatever the tokenizer's normalisation made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+
+from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+
+
+@dataclass(frozen=True)
+class Window:
+    """One row for the model: a piece of a text, alone or after another text such as a question."""
+
+    owner: int
+    """Index of the text in the request."""
+    encoding: Encoding
+    sequence: int
+    """Which of the encoding's sequences is the text: 0, or 1 behind a question."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids, special tokens included."""
+        return list(self.encoding.ids)
+
+    @property
+    def segments(self) -> list[int]:
+        """The segment of each id, 0 or 1."""
+        return list(self.encoding.type_ids)
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Of each id, first character and the one after the last; (0, 0) of special tokens."""
+        return list(self.encoding.offsets)
+
+    @cached_property
+    def in_text(self) -> list[bool]:
+        """Of each id, whether it belongs to the text itself."""
+        return [sequence == self.sequence for sequence in self.encoding.sequence_ids]
+
+    @property
+    def words(self) -> list[int | None]:
+        """Of each id, the index of its word in its own sequence; None of special tokens."""
+        return list(self.encoding.word_ids)
+
+
+class WindowTokenizer:
+    """Cuts texts into windows of at most `max_tokens`, of which neighbours share `overlap` tokens."""
+
+    def __init__(self, tokenizer_file: Path, max_tokens: int, overlap: int) -> None:
+        if not tokenizer_file.is_file():
+            raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        except Exception as problem:  # the library has no class of its own for a file it cannot read
+            raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
+        self._tokenizer.no_padding()
+        self._max_tokens = max_tokens
+        self._overlap = overlap
+        room = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if not 0 <= overlap < room:
+            raise ModelConfigError(f"`overlap` is {overlap}, but a window of {max_tokens} has room for {room} tokens")
+
+    def single(self, texts: Sequence[str]) -> list[Window]:
+        """The windows of each text, in order; at least one a text."""
+        self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap)
+        return [
+            Window(owner, piece, 0)
+            for owner, encoding in enumerate(self._tokenizer.encode_batch(list(texts)))
+            for piece in (encoding, *encoding.overflowing)
+        ]
+
+    def pairs(self, firsts: Sequence[str], seconds: Sequence[str]) -> list[Window]:
+        """The windows of each second text, each behind the whole first one.
+
+        Raises InvalidInput for a first text that leaves a window no room for more than the overlap.
+        """
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        self._tokenizer.no_truncation()
+        lengths = [len(each) for each in self._tokenizer.encode_batch(list(firsts), add_special_tokens=False)]
+        most = self._max_tokens - special - self._overlap - 1
+        for index, length in enumerate(lengths):
+            if length > most:
+                raise InvalidInput(
+                    f"the first text of pair {index} has {length} tokens, the limit is {most}: shorten it"
+                )
+        self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap, strategy="only_second")
+        return [
+            Window(owner, piece, 1)
+            for owner, encoding in enumerate(self._tokenizer.encode_batch(list(zip(firsts, seconds, strict=True))))
+            for piece in (encoding, *encoding.overflowing)
+        ]
