@@ -66,7 +66,29 @@ def build(
 
 
 @app.command()
-def train(name: Annotated[str, typer.Argument(help="A module of conch_tools.training: sentiment or digits.")]) -> None:
+def parity(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every pipeline of the repository.")] = False,
+) -> None:
+    """Compare what is served with the reference libraries, over gRPC and HTTP. Exit code 1 when something differs."""
+    from conch_tools.errors import SettingsError
+    from conch_tools.parity import parity as run
+    from conch_tools.parity import verdicts_table
+    from conch_tools.pipelines import load_pipelines
+
+    if bool(names) == every:
+        raise SettingsError("name the pipelines to compare, or say --all")
+    settings = load_settings()
+    verdicts = run(settings, load_pipelines(settings.repository, names or []), _say)
+    Console().print(verdicts_table(verdicts))
+    if any(verdict.problem for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="A module of conch_tools.training, as sentiment.")],
+) -> None:
     """Train a model of Conch's own again, from its committed data and seed."""
     from conch_tools.training import training_named
 
@@ -105,18 +127,23 @@ def serve(only: Only = None, profile: Profile = None) -> None:
 
 @app.command()
 def infer(
-    pipeline: Annotated[str, typer.Argument(help="Name of a pipeline or of any model with one BYTES input.")],
-    inputs: Annotated[list[str], typer.Argument(help="Texts; for image pipelines, paths.")],
-    top_k: Annotated[int | None, typer.Option(help="How many classes to answer.")] = None,
+    pipeline: Annotated[str, typer.Argument(help="Name of a pipeline or of any other model.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Values, one request each; or, for several tensors, NAME=VALUE for one request.")
+    ],
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="A parameter of the request.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="How many classes to answer: the parameter top_k.")] = None,
     url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
 ) -> None:
-    """Ask a running server; one line of JSON for each input."""
+    """Ask a running server; one line of JSON for each answer. @FILE stands for a text file's content."""
     from conch_tools.infer import infer as run
 
     settings = load_settings()
-    for answer in run(
-        url or f"{settings.host}:{settings.grpc_port}", pipeline, inputs, top_k, settings.answer_timeout_s
-    ):
+    target = url or f"{settings.host}:{settings.grpc_port}"
+    own = [*(parameters or []), *([] if top_k is None else [f"top_k={top_k}"])]
+    for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s):
         print(json.dumps(answer, ensure_ascii=False))
 
 

@@ -1,36 +1,91 @@
-"""`conch infer`: a running server's answers as plain JSON values, one for each input."""
+"""`conch infer`: a running server's answers as plain JSON values, one line each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conch_client import Client, InvalidInput
+from conch_client import Client, InferResult, TensorMetadata
 from conch_tools.errors import SettingsError
+
+FILE_MARK = "@"
 
 
 def infer(
-    url: str, pipeline: str, inputs: Sequence[str], top_k: int | None, timeout_s: float
+    url: str, pipeline: str, arguments: Sequence[str], parameters: Sequence[str], timeout_s: float
 ) -> Iterator[dict[str, Any]]:
-    """One JSON object for each input, in order. Raises the client's typed errors."""
+    """The answers to one request for each argument, or to the one request that NAME=VALUE arguments make together.
+
+    Numbers and lists are written in JSON; a value that begins with @ is the content of that file. Raises SettingsError
+    for arguments that do not fit the model, and the client's typed errors.
+    """
+    own = dict(_named(each, "--parameter") for each in parameters)
     with Client(url, timeout_s=timeout_s) as client:
-        outputs = {tensor.name for tensor in client.metadata(pipeline).outputs}
-        if {"label", "score"} <= outputs:
-            for text, answer in zip(inputs, client.classify(pipeline, list(inputs), top_k=top_k), strict=True):
-                yield {"input": text, "label": answer.label, "score": answer.score, "scores": dict(answer.scores)}
-            return
-        if top_k is not None:
-            raise SettingsError(f"--top-k is for classifiers, and `{pipeline}` is not one")
-        yield from _tensors(client, pipeline, inputs)
+        tensors = {tensor.name: tensor for tensor in client.metadata(pipeline).inputs}
+        for shown, inputs in _requests(pipeline, tensors, arguments):
+            answer = client.infer(pipeline, inputs=inputs, parameters={key: _value(own[key]) for key in own})
+            yield {"input": shown, **_readable(answer)}
 
 
-def _tensors(client: Client, pipeline: str, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
-    tensors = client.metadata(pipeline).inputs
+def _requests(
+    pipeline: str, tensors: Mapping[str, TensorMetadata], arguments: Sequence[str]
+) -> Iterator[tuple[object, Mapping[str, object]]]:
+    named = [argument for argument in arguments if argument.partition("=")[0] in tensors]
+    if named and len(named) == len(arguments):
+        given = dict(_named(argument, "an input") for argument in arguments)
+        yield given, {name: _value_for(tensors[name], value) for name, value in given.items()}
+        return
     if len(tensors) != 1:
-        names = ", ".join(tensor.name for tensor in tensors)
-        raise InvalidInput(f"`{pipeline}` takes {len(tensors)} tensors ({names}): use conch_client's infer()")
-    for value in inputs:
-        answer = client.infer(pipeline, inputs={tensors[0].name: value})
-        yield {"input": value, **{name: np.asarray(answer[name]).tolist() for name in answer}}
+        wanted = " ".join(f"{name}=..." for name in tensors)
+        raise SettingsError(f"`{pipeline}` takes {len(tensors)} inputs: conch infer {pipeline} {wanted}")
+    (tensor,) = tensors.values()
+    for argument in arguments:
+        yield argument, {tensor.name: _value_for(tensor, argument)}
+
+
+def _named(argument: str, what: str) -> tuple[str, str]:
+    name, mark, value = argument.partition("=")
+    if not mark or not name:
+        raise SettingsError(f"{what} is written NAME=VALUE, got {argument!r}")
+    return name, value
+
+
+def _value_for(tensor: TensorMetadata, value: str) -> object:
+    """Numbers and lists are written in JSON; what goes to a tensor of one text is that text, whatever it looks like."""
+    text = _text(value)
+    return text if tensor.datatype == "BYTES" and tensor.shape[-1] != -1 else _value(text)
+
+
+def _text(value: str) -> str:
+    if not value.startswith(FILE_MARK):
+        return value
+    try:
+        return Path(value.removeprefix(FILE_MARK)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"{value.removeprefix(FILE_MARK)} cannot be read as text: {problem}") from problem
+
+
+def _value(text: str) -> Any:
+    """What the text says in JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _readable(answer: InferResult) -> dict[str, Any]:
+    if {"label", "score"} <= answer.keys():
+        scores = dict(zip(answer["label"].tolist(), answer["score"].tolist(), strict=True))
+        return {"label": next(iter(scores)), "score": next(iter(scores.values())), "scores": scores}
+    return {name: _plain(np.asarray(value)) for name, value in answer.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value.dtype == np.object_ and value.size == 1:
+        text = str(value.reshape(-1)[0])
+        return _value(text) if text[:1] in ("[", "{") else text
+    return value.tolist()

@@ -14,6 +14,7 @@ from conch_tools.errors import ServerFailed, WrongAnswers
 from conch_tools.pipelines import Pipeline, load_pipelines
 from conch_tools.samples import SampleAnswer, ask
 from conch_tools.serve import hold, log_path, require_repository, serving, start_detached
+from conch_tools.server.memory import memory_of
 from conch_tools.server.record import key_path
 from conch_tools.settings import Settings
 
@@ -38,11 +39,11 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
     report(f"starting Triton with {', '.join(pipeline.name for pipeline in pipelines)}")
     if detach:
         record = start_detached(settings, only)
-        _show(settings, pipelines, record.grpc, console)
+        _show(settings, pipelines, record.grpc, record.pid, console)
         report(f"serving in the background (log: {log_path(settings)}); scripts/down stops it")
         return
     with serving(settings, only) as server:
-        _show(settings, pipelines, server.grpc_url, console)
+        _show(settings, pipelines, server.grpc_url, server.pid, console)
         report("serving until Ctrl-C")
         try:
             hold(server)
@@ -52,13 +53,14 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
         report("stopping")
 
 
-def _show(settings: Settings, pipelines: Sequence[Pipeline], grpc_url: str, console: Console) -> None:
+def _show(settings: Settings, pipelines: Sequence[Pipeline], grpc_url: str, pid: int, console: Console) -> None:
     with Client(grpc_url, timeout_s=settings.answer_timeout_s) as client:
         answers = [ask(client, pipeline, pipeline.samples[0]) for pipeline in pipelines]
     console.print(answers_table(answers))
     console.print(
         f"HTTP  http://{settings.host}:{settings.http_port}    gRPC  {grpc_url}    "
-        f"metrics  http://{settings.host}:{settings.metrics_port}/metrics\nadmin key  {key_path(settings)}",
+        f"metrics  http://{settings.host}:{settings.metrics_port}/metrics\n"
+        f"admin key  {key_path(settings)}    memory  {memory_of(pid)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -61,6 +62,7 @@ def test_up_shows_an_answer_of_every_pipeline_and_down_stops_what_it_left_runnin
     assert row[3].strip().startswith("7 (") and row[4].strip().endswith(" ms")
     record = ServerRecord.read(digits_alone)
     assert record is not None and record.grpc == f"127.0.0.1:{digits_alone.grpc_port}"
+    assert re.search(r"memory  0\.\d\d GiB in \d+ processes", up.stdout)
 
     image = digits_alone.repository / "digits" / "samples" / "seven.png"
     asked = run_conch("infer", "digits", str(image), "--top-k", "2", settings=digits_alone)
@@ -78,6 +80,30 @@ def test_up_shows_an_answer_of_every_pipeline_and_down_stops_what_it_left_runnin
     twice = run_conch("down", settings=digits_alone)
     assert twice.returncode == NotRunning.exit_code
     assert one_message(twice) == (f"no server of this checkout runs on port {digits_alone.http_port}: nothing to stop")
+
+
+def test_parity_shows_every_pipeline_beside_its_reference(digits_alone: Settings, run_conch: RunConch) -> None:
+    done = run_conch("parity", "--all", settings=digits_alone)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line.split("│") for line in done.stdout.splitlines() if "digits" in line)
+    name, library, cases, worst, gate, verdict = (cell.strip() for cell in row[1:7])
+    assert (name, library, gate, verdict) == ("digits", "PyTorch", "1e-04", "equal")
+    assert int(cases) > 200 and 0 < float(worst) < 1e-4
+
+
+def test_parity_names_the_step_whose_artifact_is_not_what_was_built(
+    digits_alone: Settings, run_conch: RunConch
+) -> None:
+    version = digits_alone.repository / "digits_labels" / "1"
+    (version / "manifest.json").unlink()
+    (version / "labels.txt").write_text("1\n0\n" + "".join(f"{digit}\n" for digit in range(2, 10)))
+    done = run_conch("parity", "digits", settings=digits_alone)
+    assert done.returncode == 1
+    assert "digits_labels" in done.stdout and "equal" not in done.stdout
+
+
+def test_parity_wants_to_know_of_what(digits_alone: Settings, run_conch: RunConch) -> None:
+    assert one_message(run_conch("parity", settings=digits_alone)) == "name the pipelines to compare, or say --all"
 
 
 def test_up_stays_until_ctrl_c(

@@ -1,21 +1,16 @@
 """The way of a build: what is stale is staged side by side, proven in one server, and moved into the repository.
 
-Staging runs in worker processes because torch's exporter holds the interpreter; the server is started once for all
-pipelines of a build, so building three costs one start.
+Staging runs in worker processes (see workers.py); the server is started once for all pipelines of a build, so building
+three costs one start.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import multiprocessing
-import os
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +20,14 @@ from conch_tools.build.parity import Agreement, OverGrpc, check_graph, check_ser
 from conch_tools.build.quality import Quality
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
-from conch_tools.errors import BuildError, ConchError
-from conch_tools.lifeline import die_with_parent
+from conch_tools.build.workers import in_workers
+from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
 
 Report = Callable[[str], None]
-WORKERS = 2
 LOCK_FILE = "build.lock"
 
 
@@ -72,9 +66,6 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, for
 
 def stage(folder: Path, staging: Path) -> StagedBuild:
     """Make one pipeline's artifacts and compare its graph with the reference. Runs in a worker process."""
-    import torch
-
-    torch.set_num_threads(1)
     started = time.monotonic()
     pipeline = load_pipeline(folder)
     staged = Staged.fresh(pipeline, staging)
@@ -88,42 +79,14 @@ def stage(folder: Path, staging: Path) -> StagedBuild:
 
 def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
     builds: list[StagedBuild] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(WORKERS, len(stale)), mp_context=context, initializer=_worker) as workers:
-        waiting = {workers.submit(stage, each.folder, staging): name for name, each in stale.items()}
-        try:
-            for done in as_completed(waiting):
-                built = _result_of(waiting[done], done.result)
-                builds.append(built)
-                report(
-                    f"{waiting[done]}: staged in {built.seconds:.0f} s, its graph equals the reference "
-                    f"({built.graph.cases} answers, worst difference {built.graph.worst_difference:.1e})"
-                )
-        finally:
-            workers.shutdown(wait=True, cancel_futures=True)
+    for name, built in in_workers(stage, {name: (each.folder, staging) for name, each in stale.items()}):
+        builds.append(built)
+        compared = (
+            f", its graph equals the reference ({built.graph.cases} answers, "
+            f"worst difference {built.graph.worst_difference:.1e})"
+        )
+        report(f"{name}: staged in {built.seconds:.0f} s{compared if built.graph.cases else ''}")
     return builds
-
-
-def _result_of(name: str, result: Callable[[], StagedBuild]) -> StagedBuild:
-    try:
-        return result()
-    except ConchError:
-        raise
-    except BrokenProcessPool as problem:
-        raise BuildError(name, "its process was killed, most likely for want of memory") from problem
-    except Exception as problem:
-        last = traceback.extract_tb(problem.__traceback__)[-1]
-        raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem
-
-
-def _worker() -> None:
-    """A build that is killed takes its workers along; what they import says nothing on the screen."""
-    die_with_parent()
-    import transformers
-
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], staging: Path, report: Report) -> None:
@@ -131,6 +94,7 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
     trial = settings.model_copy(
         update={
             "repository": staging,
+            "state": staging / ".state",
             "http_port": http,
             "grpc_port": grpc,
             "metrics_port": metrics,

@@ -1,0 +1,57 @@
+"""Worker processes for what needs torch: its exporter holds the interpreter, and its memory should go with the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from conch_tools.errors import BuildError, ConchError
+from conch_tools.lifeline import die_with_parent
+
+Result = TypeVar("Result")
+
+WORKERS = 2
+
+
+def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Result]]:
+    """`work(*arguments)` of every named job, side by side: (name, result) as they are done.
+
+    Raises what a job raises, as BuildError unless it is one of our own errors; jobs not yet begun are dropped then.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(WORKERS, len(jobs)), mp_context=context, initializer=_begin) as workers:
+        waiting = {workers.submit(work, *arguments): name for name, arguments in jobs.items()}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], _result_of(waiting[done], done.result)
+        finally:
+            workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _result_of(name: str, result: Callable[[], Result]) -> Result:
+    try:
+        return result()
+    except ConchError:
+        raise
+    except BrokenProcessPool as problem:
+        raise BuildError(name, "its process was killed, most likely for want of memory") from problem
+    except Exception as problem:
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem
+
+
+def _begin() -> None:
+    """A command that is killed takes its workers along; what they import says nothing on the screen."""
+    die_with_parent()
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
