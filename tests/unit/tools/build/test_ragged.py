@@ -56,7 +56,8 @@ def session(graph: Path) -> Any:
 
 
 def test_the_graph_declares_the_inputs_triton_will_send(graph: Path) -> None:
-    assert tuple(each.name for each in onnx.load(str(graph)).graph.input) == GRAPH_INPUTS
+    wanted = [name for name in GRAPH_INPUTS if name != "segments"]
+    assert [each.name for each in onnx.load(str(graph)).graph.input] == wanted
 
 
 @given(st.lists(Rows, min_size=1, max_size=5))
@@ -95,3 +96,25 @@ def test_export_leaves_no_dropout_behind(tmp_path: Path) -> None:
     first, second = session.run(None, feed)[0], session.run(None, feed)[0]
     assert (first == second).all()
     assert (first != 0).all()
+
+
+class SegmentedTokens(torch.nn.Module):
+    """A token-level model: each token's own number, and a thousand for each token of its segment in the row."""
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        same = (segments[:, :, None] == segments[:, None, :]).long() * mask[:, None, :]
+        return torch.stack([ids, 1000 * same.sum(dim=2) * mask], dim=2).float()
+
+
+def test_segments_and_answers_for_each_token_keep_to_their_rows(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_ragged(SegmentedTokens().eval(), POSITIONS, "tokens", path, segments=True)
+    assert [each.name for each in onnx.load(str(path)).graph.input] == list(GRAPH_INPUTS)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    rows, segments = [[[5, 6, 7], [8]], [[9, 4]]], [[[0, 1, 1], [0]], [[0, 0]]]
+    (answers,) = session.run(["tokens"], ragged_feed(rows, segments))
+    assert answers[:, :3].tolist() == [
+        [[5, 1000], [6, 2000], [7, 2000]],
+        [[8, 1000], [0, 0], [0, 0]],
+        [[9, 2000], [4, 2000], [0, 0]],
+    ]
