@@ -27,12 +27,7 @@ class TextTokenizer:
     """Encodes texts with the truncation and special tokens that its tokenizer.json asks for."""
 
     def __init__(self, tokenizer_file: Path, max_text_bytes: int = MAX_TEXT_BYTES) -> None:
-        if not tokenizer_file.is_file():
-            raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as problem:  # the library has no class of its own for a file it cannot read
-            raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
+        self._tokenizer = read_tokenizer(tokenizer_file)
         if self._tokenizer.truncation is None:
             raise ModelConfigError(f"{tokenizer_file} sets no truncation: texts would pass the model's limit")
         self._tokenizer.no_padding()
@@ -67,6 +62,16 @@ class TextTokenizer:
             raise InvalidInput(
                 f"`text`[{index}] is not UTF-8: byte {problem.start} is 0x{raw[problem.start]:02x}"
             ) from problem
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer in a tokenizer.json. Raises ArtifactError when it is missing, ModelConfigError when it is none."""
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing: run `conch build`")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as problem:  # the library has no class of its own for a file it cannot read
+        raise ModelConfigError(f"{file} is not a tokenizer: {problem}") from problem
 
 
 def ragged(

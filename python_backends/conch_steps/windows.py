@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.errors import InvalidInput, ModelConfigError
+from conch_steps.text_tokenizer import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,7 @@ class WindowTokenizer:
     """Cuts texts into windows of at most `max_tokens`, of which neighbours share `overlap` tokens."""
 
     def __init__(self, tokenizer_file: Path, max_tokens: int, overlap: int) -> None:
-        if not tokenizer_file.is_file():
-            raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as problem:  # the library has no class of its own for a file it cannot read
-            raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
+        self._tokenizer = read_tokenizer(tokenizer_file)
         self._tokenizer.no_padding()
         self._max_tokens = max_tokens
         self._overlap = overlap
