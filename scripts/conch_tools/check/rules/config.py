@@ -88,6 +88,23 @@ def output_declared_twice(model: Model) -> Iterator[Problem]:
     yield from _declared_twice(model, "output")
 
 
+@CONFIG.rule("CFG015", Severity.WARNING)
+def queue_policy_that_stalls(model: Model) -> Iterator[Problem]:
+    """A queue policy makes single requests wait for half a second.
+
+    With a queue limit, a queue timeout or priorities the dynamic batcher no longer prefetches: it asks whether an
+    instance is waiting at that very moment. A request that comes just after an answer has gone out, when the instance
+    is not back yet, finds none and wakes nobody; the batcher looks again after 500 ms. It strikes callers that send one
+    request after the other, the more often the faster the model is, and instances hide it.
+    """
+    batching = model.marks.at("dynamic_batching")
+    for field in ("default_queue_policy", "priority_queue_policy", "priority_levels"):
+        if field in batching.fields:
+            what = f"`{field}` in dynamic_batching turns prefetching off"
+            cure = "remove it: bound the queue before Triton (a limit of requests in flight), and time by the deadline"
+            yield Problem(model.place(batching.at(field)), what, cure)
+
+
 @CONFIG.rule("CFG005", Severity.ERROR)
 def tensor_without_data_type(model: Model) -> Iterator[Problem]:
     """An input or output has no data type.

@@ -101,6 +101,21 @@ def test_an_output_declared_twice_is_only_a_warning(check: Check) -> None:
     assert (finding.code, finding.severity, finding.line) == ("CFG014", Severity.WARNING, 18)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "default_queue_policy { max_queue_size: 8 }",
+        "priority_levels: 2",
+        "default_queue_policy { default_timeout_microseconds: 100000 }",
+    ],
+)
+def test_a_queue_policy_that_turns_prefetching_off_is_a_warning(check: Check, policy: str) -> None:
+    text = SOUND.replace("preferred_batch_size", f"{policy} preferred_batch_size")
+    [finding] = check(config_of(text))
+    assert (finding.code, finding.severity, finding.line) == ("CFG015", Severity.WARNING, 11)
+    assert f"`{policy.split()[0].strip(':')}`" in finding.what
+
+
 def test_a_backend_that_completes_tensors_may_leave_out_type_and_dims(check: Check) -> None:
     text = 'backend: "tensorrt"\ninput { name: "x" }\noutput { name: "y" data_type: TYPE_FP32 }\n'
     assert check({"m/config.pbtxt": text, "m/1/model.plan": ""}) == []
