@@ -12,7 +12,8 @@ from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
 
 
 class TritonPythonModel:
-    """Config parameter: `activation` (softmax, the default, or sigmoid). Artifact: `<version>/labels.txt`.
+    """Config parameter: `activation` (softmax, the default, sigmoid, or none, with which the input is called
+    `probabilities` and not `logits`). Artifact: `<version>/labels.txt`.
 
     Request parameter: `top_k`, how many classes to answer (default all).
     """
@@ -20,13 +21,12 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        self._classes = ClassLabels(
-            read_labels(model.version_folder / "labels.txt"),
-            activation_named(model.parameters.get("activation", "softmax")),
-        )
+        activation = activation_named(model.parameters.get("activation", "softmax"))
+        self._input = "probabilities" if activation == "none" else "logits"
+        self._classes = ClassLabels(read_labels(model.version_folder / "labels.txt"), activation)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, self._rank)
 
     def _rank(self, request: StepRequest) -> Tensors:
-        return self._classes.rank(request.tensor("logits"), request.parameters.get("top_k"))
+        return self._classes.rank(request.tensor(self._input), request.parameters.get("top_k"))

@@ -1,4 +1,4 @@
-"""Logits to named classes with scores, best first."""
+"""Logits, or probabilities, to named classes with scores, best first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
 
-Activation = Literal["softmax", "sigmoid"]
+Activation = Literal["softmax", "sigmoid", "none"]
 
 
 def read_labels(path: Path) -> list[str]:
@@ -28,12 +28,15 @@ def read_labels(path: Path) -> list[str]:
 
 
 def activation_named(name: str) -> Activation:
-    """`softmax` for one class of many, `sigmoid` for any number of classes at once. Raises ModelConfigError."""
+    """`softmax` for one class of many, `sigmoid` for any number of classes at once, `none` where the model's answers
+    are probabilities already. Raises ModelConfigError."""
     if name == "softmax":
         return "softmax"
     if name == "sigmoid":
         return "sigmoid"
-    raise ModelConfigError(f"parameter `activation` is {name!r}, but must be softmax or sigmoid")
+    if name == "none":
+        return "none"
+    raise ModelConfigError(f"parameter `activation` is {name!r}, but must be softmax, sigmoid or none")
 
 
 class ClassLabels:
@@ -56,11 +59,16 @@ class ClassLabels:
             )
         count = classes if top_k is None else min(_top_k(top_k), classes)
         with np.errstate(invalid="ignore"):
-            scores = _softmax(logits) if self._activation == "softmax" else _sigmoid(logits)
+            scores = self._scores(logits)
         if np.isnan(scores).any():
             raise WrongAnswer("the model's logits give no scores (NaN): it overflowed, or its file is damaged")
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         return {"label": self._labels[order], "score": np.take_along_axis(scores, order, axis=1)}
+
+    def _scores(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self._activation == "none":
+            return logits
+        return softmax(logits) if self._activation == "softmax" else _sigmoid(logits)
 
 
 def _top_k(wish: object) -> int:
@@ -73,7 +81,8 @@ def _top_k(wish: object) -> int:
     return count
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of each row of logits FP32 [n, classes]."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 

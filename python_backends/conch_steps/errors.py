@@ -4,6 +4,7 @@
     ├── InvalidInput       the caller sent tensors that cannot be answered: INVALID_ARG (HTTP 400)
     ├── WrongAnswer        the model failed, or answered in an impossible shape: INTERNAL (HTTP 500)
     ├── CallFailed         another model that the step called gave an error, which keeps its code
+    ├── StoreFailed        what the step keeps on disk cannot be read or written: INTERNAL (HTTP 500), or not loaded
     ├── ModelConfigError   config.pbtxt asks for what the model or this machine does not give: not loaded
     └── ArtifactError      a file of the version folder is missing or was changed after the build: not loaded
 
@@ -12,6 +13,8 @@ is one, the cure.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class StepError(Exception):
@@ -33,6 +36,14 @@ class CallFailed(StepError):
         super().__init__(f"in model `{model}`: {message}")
         self.code = code
         """Triton's error code, of the pb_utils.TritonError constants."""
+
+
+class StoreFailed(StepError):
+    """What the step keeps on disk cannot be read or written: no space, no permission, no database."""
+
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file = file
 
 
 class ModelConfigError(StepError):

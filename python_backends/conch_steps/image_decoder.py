@@ -196,8 +196,10 @@ def _target(current: tuple[int, int], size: Mapping[str, int]) -> tuple[int, int
     if "shortest_edge" not in size:
         return size["width"], size["height"]
     width, height = current
-    scale = size["shortest_edge"] / min(width, height)
-    return max(1, int(width * scale)), max(1, int(height * scale))
+    short = size["shortest_edge"]
+    # In this order, as Hugging Face has it: a factor of short / min(...) would lose a pixel of some sizes to rounding.
+    long = int(short * max(width, height) / min(width, height))
+    return (short, long) if width <= height else (long, short)
 
 
 def _center_crop(pixels: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:

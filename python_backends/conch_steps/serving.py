@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,23 @@ class StepRequest:
         return dict(json.loads(self._request.parameters() or "{}"))
 
 
-def answer_each(pb_utils: Any, requests: Sequence[Any], answer: Callable[[StepRequest], Tensors]) -> list[Any]:
+def answer_each(
+    pb_utils: Any,
+    requests: Sequence[Any],
+    answer: Callable[[StepRequest], Tensors],
+    callers: Executor | None = None,
+) -> list[Any]:
     """One InferenceResponse a request, in order: the tensors `answer` gives, or the error it raises.
 
     InvalidInput becomes INVALID_ARG (HTTP 400). Anything else is a fault of ours: it becomes INTERNAL for that request
-    only, with its message but without a stack trace, which goes to the server's log instead.
+    only, with its message but without a stack trace, which goes to the server's log instead. With `callers` the
+    requests are answered side by side: for steps that mostly wait for a model that they call.
     """
-    return [_answer_one(pb_utils, request, answer) for request in requests]
+    each = partial(_answer_one, pb_utils, answer)
+    return [each(request) for request in requests] if callers is None else list(callers.map(each, requests))
 
 
-def _answer_one(pb_utils: Any, request: Any, answer: Callable[[StepRequest], Tensors]) -> Any:
+def _answer_one(pb_utils: Any, answer: Callable[[StepRequest], Tensors], request: Any) -> Any:
     try:
         tensors = answer(StepRequest(request))
     except InvalidInput as problem:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.texts import utf8
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
@@ -41,7 +42,7 @@ class TextTokenizer:
         wide the widest row is. Raises InvalidInput for bytes that are not UTF-8 and for texts over the limit.
         """
         given = texts.reshape(-1)
-        rows = [self._decode(raw, index) for index, raw in enumerate(given)]
+        rows = [utf8(raw, f"`text`[{index}]", self._max_text_bytes) for index, raw in enumerate(given)]
         if not rows:
             raise InvalidInput("`text` has no rows: send at least one text")
         limit = REQUEST_FACTOR * self._max_text_bytes
@@ -50,18 +51,6 @@ class TextTokenizer:
                 f"the texts of this request have more than {limit} bytes together: send them in several requests"
             )
         return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
-
-    def _decode(self, raw: bytes, index: int) -> str:
-        if len(raw) > self._max_text_bytes:
-            raise InvalidInput(
-                f"`text`[{index}] has {len(raw)} bytes, the limit is {self._max_text_bytes}: shorten it or split it"
-            )
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as problem:
-            raise InvalidInput(
-                f"`text`[{index}] is not UTF-8: byte {problem.start} is 0x{raw[problem.start]:02x}"
-            ) from problem
 
 
 def read_tokenizer(file: Path) -> Tokenizer:

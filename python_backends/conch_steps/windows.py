@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from tokenizers import Encoding
 
@@ -60,6 +61,8 @@ class WindowTokenizer:
     def __init__(self, tokenizer_file: Path, max_tokens: int, overlap: int) -> None:
         self._tokenizer = read_tokenizer(tokenizer_file)
         self._tokenizer.no_padding()
+        # How to truncate is a state of the tokenizer, which steps use from several threads.
+        self._turn = Lock()
         self._max_tokens = max_tokens
         self._overlap = overlap
         room = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -68,10 +71,12 @@ class WindowTokenizer:
 
     def single(self, texts: Sequence[str]) -> list[Window]:
         """The windows of each text, in order; at least one a text."""
-        self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap)
+        with self._turn:
+            self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap)
+            encodings = self._tokenizer.encode_batch(list(texts))
         return [
             Window(owner, piece, 0)
-            for owner, encoding in enumerate(self._tokenizer.encode_batch(list(texts)))
+            for owner, encoding in enumerate(encodings)
             for piece in (encoding, *encoding.overflowing)
         ]
 
@@ -81,17 +86,20 @@ class WindowTokenizer:
         Raises InvalidInput for a first text that leaves a window no room for more than the overlap.
         """
         special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
-        self._tokenizer.no_truncation()
-        lengths = [len(each) for each in self._tokenizer.encode_batch(list(firsts), add_special_tokens=False)]
+        with self._turn:
+            self._tokenizer.no_truncation()
+            lengths = [len(each) for each in self._tokenizer.encode_batch(list(firsts), add_special_tokens=False)]
         most = self._max_tokens - special - self._overlap - 1
         for index, length in enumerate(lengths):
             if length > most:
                 raise InvalidInput(
                     f"the first text of pair {index} has {length} tokens, the limit is {most}: shorten it"
                 )
-        self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap, strategy="only_second")
+        with self._turn:
+            self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap, strategy="only_second")
+            encodings = self._tokenizer.encode_batch(list(zip(firsts, seconds, strict=True)))
         return [
             Window(owner, piece, 1)
-            for owner, encoding in enumerate(self._tokenizer.encode_batch(list(zip(firsts, seconds, strict=True))))
+            for owner, encoding in enumerate(encodings)
             for piece in (encoding, *encoding.overflowing)
         ]

@@ -35,6 +35,12 @@ def test_sigmoid_scores_every_class_for_itself() -> None:
     np.testing.assert_allclose(sigmoid.rank(logits([0, -1, 1]))["score"], [[0.731059, 0.5, 0.268941]], rtol=1e-5)
 
 
+def test_without_an_activation_scores_are_the_probabilities_given() -> None:
+    answer = ClassLabels(LABELS, "none").rank(logits([0.25, 0.5, 0.25], [0, 0, 1]))
+    assert answer["score"].tolist() == [[0.5, 0.25, 0.25], [1, 0, 0]]
+    assert answer["label"][1].tolist() == [b"high", b"low", b"middle"]
+
+
 def test_equal_scores_keep_the_order_of_the_labels() -> None:
     assert softmax.rank(logits([1, 1, 1]))["label"].tolist() == [[b"low", b"middle", b"high"]]
 
@@ -100,7 +106,11 @@ def test_a_missing_labels_file_is_named_with_the_command_that_makes_it(tmp_path:
         read_labels(tmp_path / "labels.txt")
 
 
-def test_an_activation_is_one_of_two() -> None:
-    assert (activation_named("softmax"), activation_named("sigmoid")) == ("softmax", "sigmoid")
-    with pytest.raises(ModelConfigError, match="'relu', but must be softmax or sigmoid"):
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "none"])
+def test_an_activation_is_one_of_three(name: str) -> None:
+    assert activation_named(name) == name
+
+
+def test_any_other_activation_is_refused() -> None:
+    with pytest.raises(ModelConfigError, match="'relu', but must be softmax, sigmoid or none"):
         activation_named("relu")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -226,3 +226,36 @@ def test_settings_that_cannot_be_used_are_refused_by_file(tmp_path: Path, conten
 def test_missing_settings_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"preprocessor_config\.json is missing: run `conch build`"):
         Preprocessing.from_file(tmp_path / "preprocessor_config.json")
+
+
+CLIP: dict[str, Any] = {
+    "do_resize": True,
+    "size": {"shortest_edge": 48},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 48, "width": 48},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+
+
+@settings(max_examples=40)
+@given(width=st.integers(1, 130), height=st.integers(1, 130), crop=st.sampled_from([(48, 48), (31, 48), (64, 50)]))
+def test_clips_preprocessing_gives_the_pixels_that_transformers_gives(
+    width: int, height: int, crop: tuple[int, int]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    clip = {**CLIP, "crop_size": {"height": crop[0], "width": crop[1]}}
+    noise = np.random.default_rng(width * 131 + height).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    image = Image.fromarray(noise)
+    expected = transformers.CLIPImageProcessor(**clip)(image, return_tensors="np")["pixel_values"]
+    pixels = decoder(1_000_000, **clip).decode(images(encoded(image)))
+    np.testing.assert_allclose(pixels, expected, atol=1e-5)
+
+
+def test_the_shortest_edge_is_met_to_the_pixel() -> None:
+    edge: dict[str, Any] = {"do_resize": True, "size": {"shortest_edge": 16}}
+    assert decoder(**edge).decode(images(plain(49, 98))).shape == (1, 3, 32, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,13 @@ def halves(request: StepRequest) -> Tensors:
     return {"half": numbers / 2, "twice": numbers * 2}
 
 
-def test_every_request_gets_its_own_answer_in_order(pb_utils: Any, make_request: MakeRequest) -> None:
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_every_request_gets_its_own_answer_in_order(
+    pb_utils: Any, make_request: MakeRequest, side_by_side: bool
+) -> None:
     requests = [make_request({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
-    answers = answer_each(pb_utils, requests, halves)
+    with ThreadPoolExecutor(3) as callers:
+        answers = answer_each(pb_utils, requests, halves, callers if side_by_side else None)
     assert [answer.tensors for answer in answers] == [{"half": [[2.0]]}, {}, {}, {}, {"half": [[3.0]]}]
     assert [answer.error and (answer.error.code, answer.error.message) for answer in answers] == [
         None,
