@@ -22,15 +22,31 @@ from ._errors import (
     PermissionDenied,
     ServerUnavailable,
 )
-from ._results import Classification, Duration, InferResult, ModelMetadata, ModelStatistics, TensorMetadata
+from ._results import (
+    Answer,
+    CatalogueChange,
+    Classification,
+    Duration,
+    Entity,
+    Forecast,
+    InferResult,
+    ModelMetadata,
+    ModelStatistics,
+    SearchResult,
+    TensorMetadata,
+)
 
 __all__ = [
+    "Answer",
     "Cancelled",
+    "CatalogueChange",
     "Classification",
     "Client",
     "ConchError",
     "DeadlineExceeded",
     "Duration",
+    "Entity",
+    "Forecast",
     "InferResult",
     "InferenceFailed",
     "InvalidInput",
@@ -39,6 +55,7 @@ __all__ = [
     "ModelNotReady",
     "ModelStatistics",
     "PermissionDenied",
+    "SearchResult",
     "ServerUnavailable",
     "TensorMetadata",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 
 from . import _flows as flows
 from . import _protocol as protocol
+from . import _search as searches
 from ._call import Call, Deadline, checked_timeout
 from ._constants import (
+    AGGREGATION_PARAMETER,
     DEFAULT_GRPC_PORT,
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
+    HYPOTHESIS_TEMPLATE_PARAMETER,
     INT64_MAX,
     INT64_MIN,
+    MULTI_LABEL_PARAMETER,
     QUEUE_TIMEOUT_PARAMETER,
     TOP_K_PARAMETER,
     UINT64_MAX,
@@ -31,7 +35,17 @@ from ._errors import ConchError, DeadlineExceeded, InvalidInput, ServerUnavailab
 from ._flows import Flow
 from ._inputs import PilImage
 from ._protocol import Channel, Parameter
-from ._results import Classification, InferResult, ModelMetadata, ModelStatistics
+from ._results import (
+    Answer,
+    CatalogueChange,
+    Classification,
+    Entity,
+    Forecast,
+    InferResult,
+    ModelMetadata,
+    ModelStatistics,
+    SearchResult,
+)
 from ._spec import Catalog
 
 T = TypeVar("T")
@@ -119,6 +133,386 @@ class Client:
         call = self._call(timeout_s, name)
         parameters = {} if top_k is None else {TOP_K_PARAMETER: _checked_top_k(top_k, call)}
         return self._run(flows.classify(self._catalog, call, _rereadable(inputs), parameters), call)
+
+    @overload
+    def score(
+        self, features: Mapping[str, object], model: str = "risk", *, timeout_s: float | None = None
+    ) -> Classification: ...
+
+    @overload
+    def score(
+        self, features: list[Any] | tuple[Any, ...], model: str = "risk", *, timeout_s: float | None = None
+    ) -> list[Classification]: ...
+
+    @overload
+    def score(
+        self, features: object, model: str = "risk", *, timeout_s: float | None = None
+    ) -> Classification | list[Classification]: ...
+
+    def score(
+        self, features: object, model: str = "risk", *, timeout_s: float | None = None
+    ) -> Classification | list[Classification]:
+        """What a classifier of named values says: one Classification for one row, a list in order for several.
+
+        A row is a mapping of names to values, None for a value that is not known; several are a list of them, or a
+        DataFrame. With an `entity_id`, stored values stand in for those that are not given.
+        """
+        return self.classify(model, features, timeout_s=timeout_s)
+
+    @overload
+    def answer(
+        self,
+        question: str,
+        context: str,
+        model: str = "qa",
+        *,
+        top_k: int | None = None,
+        max_answer_tokens: int | None = None,
+        handle_impossible_answer: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        question: list[str] | tuple[str, ...],
+        context: str | list[str] | tuple[str, ...],
+        model: str = "qa",
+        *,
+        top_k: int | None = None,
+        max_answer_tokens: int | None = None,
+        handle_impossible_answer: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Answer]: ...
+
+    @overload
+    def answer(
+        self,
+        question: str,
+        context: list[str] | tuple[str, ...],
+        model: str = "qa",
+        *,
+        top_k: int | None = None,
+        max_answer_tokens: int | None = None,
+        handle_impossible_answer: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Answer]: ...
+
+    def answer(
+        self,
+        question: str | list[str] | tuple[str, ...],
+        context: str | list[str] | tuple[str, ...],
+        model: str = "qa",
+        *,
+        top_k: int | None = None,
+        max_answer_tokens: int | None = None,
+        handle_impossible_answer: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer | list[Answer]:
+        """The words of a context that answer a question: one Answer, or a list in order for several of either.
+
+        One text goes with each of several others: many questions on one context, or one question on many. With
+        `top_k` an Answer names the next best ones too. `max_answer_tokens` limits an answer's length (default 15 of
+        the model's tokens); `handle_impossible_answer` says whether an empty answer may win (default True). A context
+        may be long: thousands of words take seconds, so give `timeout_s` the time.
+        """
+        call = self._call(timeout_s, model)
+        given = {
+            TOP_K_PARAMETER: None if top_k is None else _checked_top_k(top_k, call),
+            "max_answer_tokens": max_answer_tokens,
+            "handle_impossible_answer": handle_impossible_answer,
+        }
+        parameters = _checked_parameters({name: value for name, value in given.items() if value is not None}, call)
+        return self._run(flows.answer(self._catalog, call, question, context, parameters), call)
+
+    @overload
+    def entities(
+        self,
+        texts: str,
+        model: str = "ner",
+        *,
+        aggregation_strategy: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Entity]: ...
+
+    @overload
+    def entities(
+        self,
+        texts: list[str] | tuple[str, ...],
+        model: str = "ner",
+        *,
+        aggregation_strategy: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[list[Entity]]: ...
+
+    def entities(
+        self,
+        texts: str | list[str] | tuple[str, ...],
+        model: str = "ner",
+        *,
+        aggregation_strategy: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Entity] | list[list[Entity]]:
+        """The named entities of a text in its order; of several texts, a list for each.
+
+        `aggregation_strategy` says how tokens become entities, as in transformers: none, simple, first, average or
+        max; the model has its own default. A text may be long: thousands of words take seconds, so give `timeout_s`
+        the time.
+        """
+        call = self._call(timeout_s, model)
+        given = {} if aggregation_strategy is None else {AGGREGATION_PARAMETER: aggregation_strategy}
+        parameters = _checked_parameters(given, call)
+        return self._run(flows.entities(self._catalog, call, _rereadable(texts), parameters), call)
+
+    @overload
+    def forecast(
+        self,
+        history: Sequence[float] | NDArray[Any],
+        horizon: int,
+        model: str = "forecast",
+        *,
+        timeout_s: float | None = None,
+    ) -> Forecast: ...
+
+    @overload
+    def forecast(
+        self,
+        history: Sequence[Sequence[float] | NDArray[Any]],
+        horizon: int,
+        model: str = "forecast",
+        *,
+        timeout_s: float | None = None,
+    ) -> list[Forecast]: ...
+
+    def forecast(
+        self, history: object, horizon: int, model: str = "forecast", *, timeout_s: float | None = None
+    ) -> Forecast | list[Forecast]:
+        """The next `horizon` values of a series with their prediction interval; of a list of series, a list.
+
+        A history is a list or an array of numbers, oldest first, of any length; those of a list may differ in length,
+        and each length is a request of its own.
+        """
+        call = self._call(timeout_s, model)
+        return self._run(flows.forecast(self._catalog, call, _rereadable(history), horizon), call)
+
+    @overload
+    def match(
+        self,
+        images: str | bytes | os.PathLike[str] | PilImage,
+        labels: Iterable[str],
+        model: str = "image_text",
+        *,
+        hypothesis_template: str | None = None,
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Classification: ...
+
+    @overload
+    def match(
+        self,
+        images: list[Any] | tuple[Any, ...],
+        labels: Iterable[str],
+        model: str = "image_text",
+        *,
+        hypothesis_template: str | None = None,
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Classification]: ...
+
+    @overload
+    def match(
+        self,
+        images: object,
+        labels: Iterable[str],
+        model: str = "image_text",
+        *,
+        hypothesis_template: str | None = None,
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Classification | list[Classification]: ...
+
+    def match(
+        self,
+        images: object,
+        labels: Iterable[str],
+        model: str = "image_text",
+        *,
+        hypothesis_template: str | None = None,
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Classification | list[Classification]:
+        """Which of these labels fits an image: one Classification for one image, a list in order for several.
+
+        An image is what `classify` takes; all are asked the same labels. `hypothesis_template` is the sentence that a
+        label is put into, with {} where it goes; the model has its own default. `top_k` limits the labels each answer
+        names.
+        """
+        call = self._call(timeout_s, model)
+        given = {
+            HYPOTHESIS_TEMPLATE_PARAMETER: hypothesis_template,
+            TOP_K_PARAMETER: None if top_k is None else _checked_top_k(top_k, call),
+        }
+        parameters = _checked_parameters({name: value for name, value in given.items() if value is not None}, call)
+        if isinstance(labels, str):
+            raise call.error(InvalidInput, f"labels is a list of texts, got the text {labels!r:.40}")
+        return self._run(flows.match(self._catalog, call, _rereadable(images), list(labels), parameters), call)
+
+    @overload
+    def search(
+        self,
+        query: str,
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[SearchResult]: ...
+
+    @overload
+    def search(
+        self,
+        query: list[str] | tuple[str, ...],
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[list[SearchResult]]: ...
+
+    def search(
+        self,
+        query: str | list[str] | tuple[str, ...],
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[SearchResult] | list[list[SearchResult]]:
+        """The items that mean most nearly what the query says, best first; of several queries, a list for each.
+
+        `k` items at most, by default 5. `filter` says what they must be: `category` one or a list of them, `price` and
+        `year` as {"min": .., "max": ..}, `in_stock` True or False.
+        """
+        call = self._call(timeout_s, model)
+        questions = [{"text": text, "k": k, "filter": filter} for text in _several(query)]
+        found = self._run(searches.search(self._catalog, call, questions), call)
+        return found[0] if isinstance(query, str) else found
+
+    @overload
+    def similar(
+        self,
+        item: str,
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[SearchResult]: ...
+
+    @overload
+    def similar(
+        self,
+        item: list[str] | tuple[str, ...],
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[list[SearchResult]]: ...
+
+    def similar(
+        self,
+        item: str | list[str] | tuple[str, ...],
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[SearchResult] | list[list[SearchResult]]:
+        """More like an item, named by its id, which is not among them; of several ids, a list for each."""
+        call = self._call(timeout_s, model)
+        questions = [{"item": name, "k": k, "filter": filter} for name in _several(item)]
+        found = self._run(searches.search(self._catalog, call, questions), call)
+        return found[0] if isinstance(item, str) else found
+
+    def recommend(
+        self,
+        liked: str | Iterable[str],
+        disliked: str | Iterable[str] = (),
+        model: str = "search",
+        *,
+        k: int | None = None,
+        filter: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[SearchResult]:
+        """For someone who liked these items, named by their ids, and disliked those; none of them is in the answer."""
+        call = self._call(timeout_s, model)
+        question = {"liked": _several(liked), "disliked": _several(disliked) or None, "k": k, "filter": filter}
+        (results,) = self._run(searches.search(self._catalog, call, [question]), call)
+        return results
+
+    def change_catalogue(
+        self,
+        add: Iterable[Mapping[str, object]] = (),
+        remove: str | Iterable[str] = (),
+        model: str = "search_catalogue",
+        *,
+        timeout_s: float | None = None,
+    ) -> CatalogueChange:
+        """Add items, or replace those whose id is there, and remove ids: all of it, or nothing where one is not sound.
+
+        An item has `id`, `title`, `text`, `category`, `price`, `in_stock` and `year`. A search that begins after this
+        has returned sees the change. Asking for the same again changes nothing more.
+        """
+        call = self._call(timeout_s, model)
+        return self._run(searches.change(self._catalog, call, add, _several(remove)), call)
+
+    @overload
+    def zero_shot(
+        self,
+        texts: str,
+        labels: Iterable[str],
+        model: str = "zero_shot",
+        *,
+        multi_label: bool | None = None,
+        hypothesis_template: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Classification: ...
+
+    @overload
+    def zero_shot(
+        self,
+        texts: list[str] | tuple[str, ...],
+        labels: Iterable[str],
+        model: str = "zero_shot",
+        *,
+        multi_label: bool | None = None,
+        hypothesis_template: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Classification]: ...
+
+    def zero_shot(
+        self,
+        texts: str | list[str] | tuple[str, ...],
+        labels: Iterable[str],
+        model: str = "zero_shot",
+        *,
+        multi_label: bool | None = None,
+        hypothesis_template: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Classification | list[Classification]:
+        """Which of these labels fits a text: one Classification for one text, a list in order for several.
+
+        All texts are asked the same labels. `hypothesis_template` is the sentence that a label is put into, with {}
+        where it goes; the model has its own default. With `multi_label` each label is judged for itself, so several
+        or none may score high: only models of natural-language inference can say that.
+        """
+        call = self._call(timeout_s, model)
+        if isinstance(labels, str):
+            raise call.error(InvalidInput, f"labels is a list of texts, got the text {labels!r:.40}")
+        given = {HYPOTHESIS_TEMPLATE_PARAMETER: hypothesis_template, MULTI_LABEL_PARAMETER: multi_label}
+        parameters = _checked_parameters({name: value for name, value in given.items() if value is not None}, call)
+        return self._run(flows.zero_shot(self._catalog, call, texts, list(labels), parameters), call)
 
     def infer(
         self,
@@ -220,6 +614,11 @@ def _endpoint(url: str) -> str:
         raise InvalidInput(f"the url is empty: give host:port, for instance {DEFAULT_URL}")
     has_port = ":" in address.rpartition("]")[2]
     return address if has_port else f"{address}:{DEFAULT_GRPC_PORT}"
+
+
+def _several(texts: str | Iterable[str]) -> list[str]:
+    """A list, of one where a single text is given."""
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _rereadable(values: object) -> object:

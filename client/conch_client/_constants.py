@@ -37,6 +37,25 @@ INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 TOP_K_PARAMETER = "top_k"
 
+QUESTION_INPUT, CONTEXT_INPUT, ANSWERS_OUTPUT = "question", "context", "answers"
+"""The public tensors of a pipeline that finds answers in texts."""
+
+IMAGE_INPUT, LABELS_INPUT = "image", "labels"
+"""The public tensors of a pipeline that says which of the caller's labels fits an image; with texts it is `labels`."""
+HYPOTHESIS_TEMPLATE_PARAMETER = "hypothesis_template"
+MULTI_LABEL_PARAMETER = "multi_label"
+
+ENTITIES_OUTPUT = "entities"
+AGGREGATION_PARAMETER = "aggregation_strategy"
+
+HISTORY_INPUT, HORIZON_INPUT = "history", "horizon"
+FORECAST_OUTPUT, LOWER_OUTPUT, UPPER_OUTPUT = "forecast", "lower", "upper"
+"""The public tensors of a pipeline that continues series."""
+
+QUERY_INPUT, RESULTS_OUTPUT = "query", "results"
+CHANGE_INPUT, OUTCOME_OUTPUT = "change", "outcome"
+"""The public tensors of a search and of the ensemble that changes its catalogue."""
+
 PIPELINE_INPUTS = ("text", "image", "features")
 """The public input of a Conch pipeline is a BYTES tensor with one of these names."""
 

@@ -6,8 +6,9 @@ knows no channel and never waits, so a client that blocks and one that awaits ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,13 +16,30 @@ from numpy.typing import NDArray
 
 from . import _protocol as protocol
 from ._call import Call
-from ._constants import EMBEDDING_OUTPUT, LABEL_OUTPUT, PIPELINE_INPUTS, QUEUE_TIMEOUT_PARAMETER, SCORE_OUTPUT
+from ._constants import (
+    ANSWERS_OUTPUT,
+    CONTEXT_INPUT,
+    EMBEDDING_OUTPUT,
+    ENTITIES_OUTPUT,
+    FORECAST_OUTPUT,
+    HISTORY_INPUT,
+    HORIZON_INPUT,
+    IMAGE_INPUT,
+    LABEL_OUTPUT,
+    LABELS_INPUT,
+    LOWER_OUTPUT,
+    PIPELINE_INPUTS,
+    QUESTION_INPUT,
+    QUEUE_TIMEOUT_PARAMETER,
+    SCORE_OUTPUT,
+    UPPER_OUTPUT,
+)
 from ._datatypes import BYTES
 from ._decode import decode
 from ._encode import encode
 from ._errors import InferenceFailed, InvalidInput, ModelNotFound
 from ._protocol import Parameter, Rpc
-from ._results import Classification, InferResult
+from ._results import Answer, Classification, Entity, Forecast, InferResult
 from ._spec import Catalog, ModelSpec
 
 T = TypeVar("T")
@@ -113,6 +131,49 @@ def classify(
     if _is_empty(inputs):
         return []
     outcome = yield from infer(catalog, call, lambda spec: {_public_input(spec, call): inputs}, parameters)
+    return _classified(outcome, call)
+
+
+def match(
+    catalog: Catalog,
+    call: Call,
+    images: object,
+    labels: Sequence[str],
+    parameters: Mapping[str, Parameter],
+) -> Flow[Classification | list[Classification]]:
+    if _is_empty(images):
+        return []
+    count = _images_in(images)
+    rows = list(labels) if count is None else [list(labels)] * count
+    outcome = yield from infer(catalog, call, lambda _: {IMAGE_INPUT: images, LABELS_INPUT: rows}, parameters)
+    return _classified(outcome, call)
+
+
+def zero_shot(
+    catalog: Catalog, call: Call, texts: object, labels: Sequence[str], parameters: Mapping[str, Parameter]
+) -> Flow[Classification | list[Classification]]:
+    if _is_empty(texts):
+        return []
+    asked = [texts] if isinstance(texts, str) else texts
+    if not isinstance(asked, list | tuple):
+        raise call.error(InvalidInput, f"texts are a text or a list of texts, got {type(texts).__name__}")
+    rows = [list(labels)] * len(asked)
+    outcome = yield from infer(
+        catalog, call, lambda spec: {_public_input(spec, call): asked, LABELS_INPUT: rows}, parameters
+    )
+    found = _classified(outcome, call)
+    return found[0] if isinstance(texts, str) and isinstance(found, list) else found
+
+
+def _images_in(images: object) -> int | None:
+    """How many there are; None for a single one, be it a path, bytes, a picture or its pixels."""
+    if isinstance(images, list | tuple):
+        return len(images)
+    shape = tuple(getattr(images, "shape", ()))
+    return shape[0] if len(shape) in (1, 4) else None
+
+
+def _classified(outcome: Outcome, call: Call) -> Classification | list[Classification]:
     labels = _output(outcome.result, LABEL_OUTPUT, call)
     scores = _output(outcome.result, SCORE_OUTPUT, call)
     if labels.shape != scores.shape or labels.size == 0:
@@ -121,6 +182,99 @@ def classify(
     if outcome.one_item:
         return _classification(labels, scores)
     return [_classification(*pair) for pair in zip(labels, scores, strict=True)]
+
+
+def answer(
+    catalog: Catalog, call: Call, questions: object, contexts: object, parameters: Mapping[str, Parameter]
+) -> Flow[Answer | list[Answer]]:
+    pairs = _pairs(questions, contexts, call)
+    if not pairs:
+        return []
+    tensors = {
+        QUESTION_INPUT: [[question] for question, _ in pairs],
+        CONTEXT_INPUT: [[context] for _, context in pairs],
+    }
+    outcome = yield from infer(catalog, call, lambda _: tensors, parameters)
+    rows = _output(outcome.result, ANSWERS_OUTPUT, call).reshape(-1).tolist()
+    answers = [_answer(row, call) for row in rows]
+    return answers[0] if isinstance(questions, str) and isinstance(contexts, str) else answers
+
+
+def _pairs(questions: object, contexts: object, call: Call) -> list[tuple[object, object]]:
+    """Question and context of each row; a single text goes with each of the other."""
+    count = next((len(each) for each in (questions, contexts) if isinstance(each, list | tuple)), 1)
+    columns = []
+    for each in (questions, contexts):
+        if isinstance(each, list | tuple):
+            columns.append(list(each))
+        elif isinstance(each, str):
+            columns.append([each] * count)
+        else:
+            raise call.error(
+                InvalidInput, f"question and context are texts or lists of texts, got {type(each).__name__}"
+            )
+    if len(columns[0]) != len(columns[1]):
+        sizes = f"{len(columns[0])} questions and {len(columns[1])} contexts"
+        raise call.error(InvalidInput, f"{sizes} do not go together: give as many of each, or one text for all")
+    return list(zip(*columns, strict=True))
+
+
+def _answer(row: str, call: Call) -> Answer:
+    """From the JSON list of one row, best first."""
+    try:
+        best, *others = (Answer(**each) for each in json.loads(row))
+    except (TypeError, ValueError) as exc:
+        problem = f"{ANSWERS_OUTPUT} is not a list of text, score, start and end: {row!r:.80}"
+        raise call.error(InferenceFailed, f"the answer cannot be read: {problem}") from exc
+    return replace(best, others=tuple(others))
+
+
+def entities(
+    catalog: Catalog, call: Call, texts: object, parameters: Mapping[str, Parameter]
+) -> Flow[list[Entity] | list[list[Entity]]]:
+    if _is_empty(texts):
+        return []
+    outcome = yield from infer(catalog, call, lambda spec: {_public_input(spec, call): texts}, parameters)
+    rows = _output(outcome.result, ENTITIES_OUTPUT, call).reshape(-1).tolist()
+    found = [_entities(row, call) for row in rows]
+    return found[0] if outcome.one_item else found
+
+
+def _entities(row: str, call: Call) -> list[Entity]:
+    """From the JSON list of one text, in the text's order."""
+    try:
+        return [Entity(**each) for each in json.loads(row)]
+    except (TypeError, ValueError) as exc:
+        problem = f"{ENTITIES_OUTPUT} is not a list of type, score, text, start and end: {row!r:.80}"
+        raise call.error(InferenceFailed, f"the answer cannot be read: {problem}") from exc
+
+
+def forecast(catalog: Catalog, call: Call, history: object, horizon: int) -> Flow[Forecast | list[Forecast]]:
+    if not _holds_series(history):
+        return (yield from _forecasts(catalog, call, [history], horizon))[0]
+    histories: list[Any] = list(history)  # type: ignore[call-overload]
+    lengths = [np.size(each) for each in histories]
+    found: dict[int, Forecast] = {}
+    # The rows of one request are of one length.
+    for length in dict.fromkeys(lengths):
+        rows = [row for row, size in enumerate(lengths) if size == length]
+        answers = yield from _forecasts(catalog, call, [histories[row] for row in rows], horizon)
+        found.update(zip(rows, answers, strict=True))
+    return [found[row] for row in range(len(histories))]
+
+
+def _holds_series(history: object) -> bool:
+    """A list of series, not the numbers of one."""
+    return isinstance(history, list | tuple) and len(history) > 0 and np.ndim(history[0]) > 0
+
+
+def _forecasts(catalog: Catalog, call: Call, histories: list[Any], horizon: int) -> Flow[list[Forecast]]:
+    if any(np.ndim(each) != 1 for each in histories):
+        raise call.error(InvalidInput, "a history is a list or an array [values]; give several as a list of them")
+    tensors = {HISTORY_INPUT: [np.asarray(each) for each in histories], HORIZON_INPUT: [[horizon]] * len(histories)}
+    outcome = yield from infer(catalog, call, lambda _: tensors, {})
+    columns = (_output(outcome.result, name, call) for name in (FORECAST_OUTPUT, LOWER_OUTPUT, UPPER_OUTPUT))
+    return [Forecast(*row) for row in zip(*columns, strict=True)]
 
 
 def _classification(labels: NDArray[Any], scores: NDArray[Any]) -> Classification:

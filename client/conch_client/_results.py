@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -21,6 +22,94 @@ class Classification:
 
     scores: Mapping[str, float] = field(hash=False)
     """Every label the model gave with its score, best first; `top_k` limits them."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The words of a text that answer a question. An empty text says that it does not answer it."""
+
+    text: str
+
+    score: float
+    """How sure the model is. The same words in several windows of a long text add up, so it may pass 1."""
+
+    start: int
+    """The text's first character in the context, counted in Unicode code points as Python does."""
+
+    end: int
+    """The character after the text's last."""
+
+    others: tuple[Answer, ...] = ()
+    """The next best answers, best first; `top_k` says how many there are at most, this one included."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A named entity in a text."""
+
+    type: str
+    """`person`, say; with the aggregation strategy `none` the label of one token, `B-person`."""
+
+    score: float
+    """How sure the model is, between 0 and 1."""
+
+    text: str
+    """The entity as the text has it."""
+
+    start: int
+    """Its first character in the text, counted in Unicode code points as Python does."""
+
+    end: int
+    """The character after its last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """How a series goes on."""
+
+    values: NDArray[np.float32]
+    """The next `horizon` values, [horizon]: as likely too high as too low."""
+
+    lower: NDArray[np.float32]
+    """Lower end of the prediction interval of each value, [horizon]."""
+
+    upper: NDArray[np.float32]
+    """Upper end of the prediction interval of each value, [horizon]."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """An item of a catalogue that a search found."""
+
+    id: str
+
+    score: float
+    """How near it is in meaning, at most 1: the cosine of the two vectors."""
+
+    item: Mapping[str, Any] = field(hash=False)
+    """The item's fields without its id: title, text, category, price, in_stock, year."""
+
+
+@dataclass(frozen=True)
+class CatalogueChange:
+    """What a change of a catalogue did; it is on the server's disk."""
+
+    added: int
+    replaced: int
+
+    unchanged: int
+    """Items that were there already, equal in every field."""
+
+    removed: int
+
+    absent: int
+    """Ids to remove that were not there."""
+
+    items: int
+    """Items in the catalogue now."""
+
+    revision: int
+    """Grows with every change that changed something."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ are served as they are, over both protocols: what a changed file, library or mac
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,11 @@ def parity(settings: Settings, pipelines: Sequence[Pipeline], report: Report) ->
         report(f"{name}: {len(reference.items)} answers from {reference.library}")
     http, grpc, metrics = free_ports(3)
     own = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "response_cache_bytes": 0}
-    with EmbeddedServer(ServerOptions(settings.model_copy(update=own), models=models)) as server:
-        return [_compare(server, references[each.name], each.name, settings.start_timeout_s) for each in pipelines]
+    # What changed at run time is kept in the state folder, and no reference knows of it.
+    with tempfile.TemporaryDirectory(prefix="conch-parity-") as state:
+        trial = settings.model_copy(update={**own, "state": Path(state)})
+        with EmbeddedServer(ServerOptions(trial, models=models)) as server:
+            return [_compare(server, references[each.name], each.name, settings.start_timeout_s) for each in pipelines]
 
 
 def reference_of(folder: Path) -> Reference:

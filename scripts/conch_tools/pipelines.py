@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from conch_tools.errors import RepositoryError
 
@@ -48,7 +48,10 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where the model comes from: exactly one of hub, folder and package, or a training alone."""
+    """Where the model comes from: exactly one of hub, folder and package, or a training alone.
+
+    A pipeline that only puts to use what others answer has none.
+    """
 
     hub: str | None = None
     """Hugging Face hub id."""
@@ -66,9 +69,12 @@ class Source(_Strict):
         origins = [name for name in ("hub", "folder", "package") if getattr(self, name) is not None]
         if len(origins) > 1:
             raise ValueError(f"name one origin, not {' and '.join(origins)}")
-        if not origins and self.training is None:
-            raise ValueError("name an origin: hub, folder, package or training")
         return self
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is an origin or a training."""
+        return any(getattr(self, name) is not None for name in ("hub", "folder", "package", "training"))
 
 
 class Text(_Strict):
@@ -76,6 +82,45 @@ class Text(_Strict):
 
     max_tokens: Annotated[int, Field(ge=2)]
     """Longer texts are truncated to this many tokens, special tokens included."""
+
+
+class NumericFeature(_Strict):
+    """A named number within bounds, which belong to it."""
+
+    type: Literal["numeric"]
+    minimum: FiniteFloat
+    maximum: FiniteFloat
+    default: FiniteFloat | None = None
+    """What stands in for an absent value; without one the feature must be given."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> NumericFeature:
+        middle = self.minimum if self.default is None else self.default
+        if not self.minimum <= middle <= self.maximum or self.minimum == self.maximum:
+            raise ValueError("minimum, default and maximum must be in this order, and the bounds differ")
+        return self
+
+
+class CategoricalFeature(_Strict):
+    """A named value that is one of a few texts."""
+
+    type: Literal["categorical"]
+    categories: Annotated[Sequence[str], Field(min_length=2)]
+    """In the order of the indices that the model knows them by."""
+    default: str | None = None
+    """What stands in for an absent value; without one the feature must be given."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> CategoricalFeature:
+        if len(set(self.categories)) < len(self.categories):
+            raise ValueError("a category is named twice")
+        if self.default is not None and self.default not in self.categories:
+            raise ValueError(f"the default {self.default!r} is not one of the categories")
+        return self
+
+
+Feature = Annotated[NumericFeature | CategoricalFeature, Field(discriminator="type")]
+"""What a value of a table's row may be."""
 
 
 class Sample(_Strict):
@@ -121,12 +166,22 @@ class Pipeline(_Strict):
     folder: Path
     task: Task
     description: str
-    source: Source
+    source: Source = Source()
     uses: Sequence[str] = ()
     """Other pipelines whose models this one's steps call; they are built and served with it."""
     samples: Annotated[Sequence[Sample], Field(min_length=1)]
     gates: Gates = Gates()
     text: Text | None = None
+    features: Mapping[str, Feature] = {}
+    """What a row of a tabular pipeline may hold, in the order of the model's columns."""
+    members: Mapping[str, Annotated[FiniteFloat, Field(ge=0)]] = {}
+    """Weights of the models that vote, by role; only their proportions count."""
+
+    @model_validator(mode="after")
+    def _some_origin(self) -> Pipeline:
+        if not self.source.is_named and not self.uses:
+            raise ValueError("name an origin in [source] (hub, folder, package or training), or `uses` other pipelines")
+        return self
 
     def step(self, role: str) -> str:
         """Name of the model that plays a role: tokenize, decode, model, labels."""

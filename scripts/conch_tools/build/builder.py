@@ -36,7 +36,15 @@ class Builder(Protocol):
 BUILDERS: Mapping[Task, str] = {
     "feature-extraction": "text:EmbeddingBuilder",
     "text-classification": "text:TextClassifierBuilder",
+    "token-classification": "entities:TokenClassifierBuilder",
+    "zero-shot-classification": "zero_shot:zero_shot_builder",
     "image-classification": "image:ImageClassifierBuilder",
+    "time-series-forecasting": "forecast:ForecastBuilder",
+    "tabular-classification": "tabular:TabularClassifierBuilder",
+    "tabular-vote": "tabular:TabularVoteBuilder",
+    "retrieval": "search:RetrievalBuilder",
+    "question-answering": "question:QuestionAnsweringBuilder",
+    "zero-shot-image-classification": "image_text:ImageTextBuilder",
 }
 
 

@@ -27,11 +27,13 @@ def source_folder(pipeline: Pipeline) -> Path:
 
 
 def describe_source(pipeline: Pipeline) -> dict[str, str]:
-    """What the manifest records of the origin: the names as written, and the package's version."""
+    """What the manifest records of the origin: the names as written, the package's version, the pipelines used."""
     source = pipeline.source
     said = {name: str(value) for name, value in source.model_dump().items() if value is not None}
     if source.package is not None:
         said["package_version"] = importlib.metadata.version(source.package)
+    if pipeline.uses:
+        said["uses"] = ", ".join(pipeline.uses)
     return said
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from conch_steps.errors import ArtifactError
 from conch_steps.manifest import MANIFEST_NAME, sha256_of, verify_manifest
 from conch_tools.build.sources import describe_source
-from conch_tools.pipelines import FIRST_VERSION, PIPELINE_FILE, Pipeline, load_pipeline
+from conch_tools.pipelines import FIRST_VERSION, Pipeline, load_pipeline
 
 TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 
@@ -94,7 +94,7 @@ def fingerprint_of(pipeline: Pipeline) -> str:
     tools = Path(__file__).parents[1]
     ours = [*(tools / "build").rglob("*.py"), *(tools / "training").rglob("*")]
     configs = [pipeline.folder.parent / model / "config.pbtxt" for model in (pipeline.name, *pipeline.models)]
-    for path in sorted({*ours, *configs, pipeline.folder / PIPELINE_FILE}):
+    for path in sorted({*ours, *configs, *pipeline.folder.glob("*")}):
         if path.is_file() and path.suffix != ".pyc":
             digest.update(path.name.encode() + path.read_bytes())
     digest.update(json.dumps([_tool_versions(), describe_source(pipeline)], sort_keys=True).encode())

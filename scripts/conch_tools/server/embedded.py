@@ -115,7 +115,7 @@ class EmbeddedServer:
         try:
             self._process = subprocess.Popen(
                 [str(wheel.server), *self._arguments(wheel, self._workspace)],
-                env=_environment(wheel, settings.backends),
+                env=_environment(wheel, settings),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -249,15 +249,17 @@ class EmbeddedServer:
         return self._workspace
 
 
-def _environment(wheel: TritonWheel, backends: Path) -> dict[str, str]:
-    """The server's environment: its libraries, and for the stubs this very Python with the backends' packages."""
+def _environment(wheel: TritonWheel, settings: Settings) -> dict[str, str]:
+    """The server's environment: its libraries, for the stubs this very Python with the backends' packages, and the one
+    setting that steps read: where they may keep what must outlive the server."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CONCH_", "PYTHON"))}
     return {
         **inherited,
         "LD_LIBRARY_PATH": ":".join(str(folder) for folder in wheel.libraries),
         # The stub becomes the first python3 on PATH, with that environment's packages.
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
-        "PYTHONPATH": str(backends.resolve()),
+        "PYTHONPATH": str(settings.backends.resolve()),
+        "CONCH_STATE": str(settings.state.resolve()),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

