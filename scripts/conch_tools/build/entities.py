@@ -1,0 +1,123 @@
+"""Token classifiers: tokenizer and labels for the step, the classifier with its ragged head, and the reference.
+
+The reference is transformers' own pipeline, which cuts long texts into the same overlapping windows (`stride`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import AutoModelForTokenClassification, PreTrainedModel, TokenClassificationPipeline
+
+from conch_steps.entities import SCORE_DIGITS
+from conch_tools.build.entity_f1 import EntityF1
+from conch_tools.build.quality import Quality
+from conch_tools.build.ragged import export_ragged
+from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row, mixed_texts
+from conch_tools.build.sources import source_folder
+from conch_tools.build.staging import Staged
+from conch_tools.build.text import fast_tokenizer
+from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.errors import BuildError
+from conch_tools.pipelines import Pipeline
+from conch_tools.training import TokenTraining, token_training
+from conch_tools.training.ner import TokenLogits
+
+ROLE = "entities"
+
+
+class TokenClassifierBuilder:
+    """`<pipeline>_entities` and `<pipeline>_model` of a token classifier: one that Conch trained, or any of the hub."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._folder = source_folder(pipeline)
+        self._training: TokenTraining | None = None
+        if pipeline.source.training is not None:
+            self._training = token_training(pipeline.source.training)
+        self._model = self._classifier()
+        self._tokenizer = fast_tokenizer(pipeline, self._folder)
+        self._parameters = _parameters(pipeline)
+        self._max_tokens, self._overlap = (self._number(key) for key in ("max_tokens", "overlap"))
+        most = min(self._model.config.max_position_embeddings, self._tokenizer.model_max_length)
+        if self._max_tokens > most:
+            raise BuildError(pipeline.name, f"`max_tokens` is {self._max_tokens}, but {self._folder} takes {most}")
+        self._tokenizer.model_max_length = self._max_tokens
+
+    def stage(self, staged: Staged) -> None:
+        """Write tokenizer, labels and model."""
+        step = self._pipeline.step(ROLE)
+        tokenizer = self._tokenizer.backend_tokenizer
+        tokenizer.no_padding()
+        tokenizer.save(str(staged.version(step) / "tokenizer.json"))
+        names = cast(dict[int, str], self._model.config.id2label)
+        staged.write_labels(step, [names[index] for index in range(len(names))])
+        graph = staged.version(self._pipeline.step("model")) / "model.onnx"
+        export_ragged(TokenLogits(self._model), self._max_tokens, "logits", graph)
+
+    def reference(self) -> Reference:
+        """transformers' own answers, one text at a time."""
+        strategy = self._parameters.get("aggregation_strategy", "simple")
+        # transformers cuts no windows where tokens stay by themselves.
+        windows = {} if strategy == "none" else {"stride": self._overlap}
+        ask = TokenClassificationPipeline(
+            model=self._model, tokenizer=self._tokenizer, aggregation_strategy=strategy, device="cpu", **windows
+        )
+        texts = mixed_texts([sample.input["text"] for sample in self._pipeline.samples])
+        if not windows:
+            texts = [text for text in texts if len(self._tokenizer(text)["input_ids"]) < self._max_tokens]
+        rows = [json_row([_described(each, text) for each in ask(text)] if text else []) for text in texts]
+        return Reference(
+            library="transformers",
+            items=[byte_item(text=text) for text in texts],
+            steps=[StepAnswers(self._pipeline.step(ROLE), {"entities": rows})],
+            tolerance=self._pipeline.gates.max_abs_difference,
+        )
+
+    def quality(self) -> Quality | None:
+        """F1 on the training's held-out sentences; a classifier of the hub brings none."""
+        if self._training is None:
+            return None
+        sentences = self._training.heldout()
+        return EntityF1(
+            [each.text for each in sentences],
+            [{(mention.type, mention.start, mention.end) for mention in each.mentions} for each in sentences],
+        )
+
+    def _classifier(self) -> PreTrainedModel:
+        if self._training is not None:
+            return self._training.load(self._folder)
+        # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
+        model = AutoModelForTokenClassification.from_pretrained(self._folder, attn_implementation="eager")
+        return cast(PreTrainedModel, model.eval())
+
+    def _number(self, key: str) -> int:
+        text = self._parameters.get(key, "")
+        if not text.isdigit():
+            raise BuildError(
+                self._pipeline.name, f"parameter `{key}` of {self._pipeline.step(ROLE)} must be a whole number"
+            )
+        return int(text)
+
+
+def _parameters(pipeline: Pipeline) -> dict[str, str]:
+    """Of the step's config.pbtxt, which alone says how texts are cut into windows."""
+    path: Path = pipeline.folder.parent / pipeline.step(ROLE) / "config.pbtxt"
+    if not path.is_file():
+        raise BuildError(pipeline.name, f"{path} is missing: it is the step that finds the entities")
+    config = parse(path.read_text(encoding="utf-8"))
+    if isinstance(config, Unparsable):
+        raise BuildError(pipeline.name, f"{path} cannot be read: run `conch check`")
+    return {key: value.string_value for key, value in config.parameters.items()}
+
+
+def _described(entity: dict[str, Any], text: str) -> dict[str, Any]:
+    """An entity of transformers in the form of the step."""
+    return {
+        "type": entity.get("entity_group") or entity["entity"],
+        "score": round(float(entity["score"]), SCORE_DIGITS),
+        "text": text[entity["start"] : entity["end"]],
+        "start": entity["start"],
+        "end": entity["end"],
+    }
