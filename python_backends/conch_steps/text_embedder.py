@@ -1,0 +1,38 @@
+"""Texts to vectors by the pipeline that embeds, in calls of as many texts as it takes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from conch_steps.calls import like_length_chunks
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+Call: TypeAlias = Callable[[Mapping[str, npt.NDArray[Any]], Sequence[str]], Mapping[str, npt.NDArray[Any]]]
+"""A model: tensors by name and the outputs wanted, to the outputs."""
+
+EMBEDDING = "embedding"
+BYTES_A_CHUNK = 512 * 1024
+"""Of text, padded to the longest of its chunk: well below what the embedding pipeline takes in one request."""
+
+
+class TextEmbedder:
+    """Embeds each text once, however often it is asked for."""
+
+    def __init__(self, call: Call, max_rows: int) -> None:
+        self._call = call
+        self._max_rows = max_rows
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Vector]:
+        """A vector [dimensions] for each text. Raises what the call raises."""
+        distinct = list(dict.fromkeys(texts))
+        raw = [text.encode() for text in distinct]
+        vectors: dict[str, Vector] = {}
+        for chunk in like_length_chunks([len(each) for each in raw], self._max_rows, BYTES_A_CHUNK):
+            rows = np.array([[raw[index]] for index in chunk], dtype=np.object_)
+            answers = self._call({"text": rows}, [EMBEDDING])[EMBEDDING]
+            vectors.update(zip((distinct[index] for index in chunk), answers, strict=True))
+        return vectors

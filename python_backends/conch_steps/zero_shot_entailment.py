@@ -1,0 +1,102 @@
+"""Zero-shot by natural-language inference: does the text, the premise, entail the hypothesis that a label makes?
+
+Every text with every label is one row for the model. Premises and hypotheses are tokenised once each and joined as the
+tokenizer itself joins pairs; a pair over the limit loses the end of its premise, never of its hypothesis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding
+
+from conch_steps.class_labels import softmax
+from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.text_tokenizer import read_tokenizer
+from conch_steps.zero_shot import Question, ranked, require_rows
+
+ClassLogits: TypeAlias = npt.NDArray[np.float32]
+Infer: TypeAlias = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]] | None], Sequence[ClassLogits]]
+"""Rows of token ids, with the segment of each id where the model tells segments apart, to logits [classes] a row."""
+
+CLASSES_FILE = "entailment.json"
+
+
+@dataclass(frozen=True)
+class EntailmentClasses:
+    """Which of the model's classes mean what, as entailment.json has it."""
+
+    entailment: int
+    contradiction: int
+    segments: bool
+    """Whether the model tells premise from hypothesis by segment numbers (token_type_ids)."""
+
+    @classmethod
+    def read(cls, path: Path) -> EntailmentClasses:
+        """Raises ArtifactError or ModelConfigError."""
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing: run `conch build`")
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as problem:
+            raise ModelConfigError(
+                f"{path} must be a JSON object with entailment, contradiction and segments: {problem}"
+            ) from problem
+
+
+class EntailmentRanking:
+    """Ranks labels by the entailment of their hypotheses."""
+
+    def __init__(self, tokenizer_file: Path, classes: EntailmentClasses, infer: Infer) -> None:
+        self._tokenizer = read_tokenizer(tokenizer_file)
+        truncation = self._tokenizer.truncation
+        if truncation is None or truncation["strategy"] != "only_first":
+            raise ModelConfigError(f"{tokenizer_file} must truncate with the strategy only_first")
+        self._tokenizer.no_padding()
+        # A premise keeps at least one token.
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        self._most_hypothesis_tokens = int(truncation["max_length"]) - special - 1
+        self._classes = classes
+        self._infer = infer
+
+    def answer(self, question: Question) -> dict[str, npt.NDArray[Any]]:
+        """`label` BYTES [n, k] and `score` FP32 [n, k], best first.
+
+        One label of many: softmax of the entailment logits of a text's labels. With `multi_label`, or a single label:
+        entailment against contradiction, each label for itself.
+        """
+        rows, count = question.labels.shape
+        require_rows(rows * count)
+        pairs = self._pairs(question)
+        segments = [pair.type_ids for pair in pairs] if self._classes.segments else None
+        logits = np.stack(list(self._infer([pair.ids for pair in pairs], segments)))
+        entailment = logits[:, self._classes.entailment]
+        if question.multi_label or count == 1:
+            scores = softmax(np.stack([logits[:, self._classes.contradiction], entailment], axis=1))[:, 1]
+        else:
+            scores = softmax(entailment.reshape(rows, count))
+        return ranked(question.labels, scores.reshape(rows, count))
+
+    def _pairs(self, question: Question) -> list[Encoding]:
+        """The tokens of every text with every one of its labels, text by text."""
+        premises = self._tokenizer.encode_batch(list(question.texts), add_special_tokens=False)
+        sentences = list(dict.fromkeys(each for row in question.hypotheses for each in row))
+        encodings = self._tokenizer.encode_batch(sentences, add_special_tokens=False)
+        hypotheses = dict(zip(sentences, encodings, strict=True))
+        for sentence, encoding in hypotheses.items():
+            if len(encoding) > self._most_hypothesis_tokens:
+                raise InvalidInput(
+                    f"the hypothesis {sentence!r:.60} has more than {self._most_hypothesis_tokens} tokens, "
+                    "the most that the model takes beside a text: shorten label or template"
+                )
+        return [
+            self._tokenizer.post_process(premise, hypotheses[each])
+            for premise, row in zip(premises, question.hypotheses, strict=True)
+            for each in row
+        ]
