@@ -1,0 +1,47 @@
+"""Stored values of an entity, from Feast's online store in the version folder.
+
+Feast brings pandas, pyarrow and dask along, which double the memory of a step's process and take seconds to import, so
+only a step that is told to look values up imports it, and only when it is made. The store is read and never written.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from conch_steps.errors import ArtifactError, ModelConfigError
+from conch_steps.features import ENTITY, Values
+
+REPOSITORY_FILE = "feature_store.yaml"
+
+
+class StoredFeatures:
+    """Looks up one feature view of a Feast repository, whose entity is `entity_id`."""
+
+    def __init__(self, repository: Path, view: str) -> None:
+        """Raises ArtifactError when the repository is absent, ModelConfigError when it has no such view."""
+        if not (repository / REPOSITORY_FILE).is_file():
+            raise ArtifactError(f"{repository / REPOSITORY_FILE} is missing: run `conch build`")
+        with warnings.catch_warnings():
+            # Pydantic finds fault with Feast's own classes, which nobody here can mend.
+            warnings.simplefilter("ignore")
+            from feast import FeatureStore
+            from feast.errors import FeastObjectNotFoundException
+
+            self._store = FeatureStore(repo_path=str(repository))
+            try:
+                self._names = [field.name for field in self._store.get_feature_view(view).features]
+            except FeastObjectNotFoundException as problem:
+                raise ModelConfigError(f"{repository} has no feature view `{view}`: {problem}") from problem
+        self._references = [f"{view}:{name}" for name in self._names]
+
+    def __call__(self, entities: Sequence[str]) -> list[Values]:
+        """The stored values of each entity by name; none of one that the store does not know."""
+        answer = self._store.get_online_features(
+            features=self._references, entity_rows=[{ENTITY: entity} for entity in entities]
+        ).to_dict()
+        return [
+            {name: answer[name][row] for name in self._names if answer[name][row] is not None}
+            for row in range(len(entities))
+        ]
