@@ -1,0 +1,55 @@
+"""Triton backend `catalogue_search`: BYTES questions in, items best first out. Its logic: conch_steps.retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from conch_steps.calls import ModelCalls
+from conch_steps.catalogue import Catalogue, database_file
+from conch_steps.catalogue_seed import Seed
+from conch_steps.errors import InvalidInput, StepError
+from conch_steps.manifest import verify_manifest
+from conch_steps.retrieval import Retrieval
+from conch_steps.retrieval_query import TENSOR, Question, read_question
+from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
+from conch_steps.text_embedder import TextEmbedder
+from conch_steps.vector_index import EXACT_UP_TO
+
+
+class TritonPythonModel:
+    """Config parameters: `catalogue`, the database's name; `state`, its folder (default: the variable CONCH_STATE);
+    `model`, the pipeline that embeds, and `max_rows`, its maximum batch; `exact_up_to`, the number of candidates that
+    are compared one by one. Artifacts: the seed that conch_steps.catalogue_seed reads.
+    """
+
+    def initialize(self, args: dict[str, str]) -> None:
+        model = StepModel.from_args(args)
+        verify_manifest(model.version_folder)
+        seed = Seed.read(model.version_folder)
+        rows = model.integer("max_rows", 64)
+        self._retrieval = Retrieval(
+            Catalogue(database_file(model.parameters, model.name), seed),
+            TextEmbedder(ModelCalls(pb_utils, model.parameters["model"], rows), rows),
+            seed.vectors.shape[1],
+            model.integer("exact_up_to", EXACT_UP_TO),
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        answers = iter(self._retrieval.answer([_questions(StepRequest(request)) for request in requests]))
+        return answer_each(pb_utils, requests, lambda _: _given(next(answers)))
+
+
+def _questions(request: StepRequest) -> Sequence[Question] | StepError:
+    try:
+        return [read_question(raw) for raw in request.tensor(TENSOR).reshape(-1)]
+    except InvalidInput as problem:
+        return problem
+
+
+def _given(answer: Any) -> Tensors:
+    if isinstance(answer, StepError):
+        raise answer
+    return {"results": answer}
