@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from conch_tools.pipelines import Pipeline, Sample
 
 SHOWN_CHARACTERS = 60
 SHOWN_NUMBERS = 4
+NAMING_FIELDS = ("text", "id")
+"""What a thing found in an answer is called by, the first of these that it has."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def ask(client: Client, pipeline: Pipeline, sample: Sample) -> SampleAnswer:
         latency_ms = (time.perf_counter() - started) * 1e3
     except ClientError as problem:
         return SampleAnswer(pipeline.name, shown, "-", 0.0, str(problem))
-    return SampleAnswer(pipeline.name, shown, _in_words(result), latency_ms, _problem(result, sample))
+    return SampleAnswer(pipeline.name, shown, _in_words(result, sample), latency_ms, _problem(result, sample))
 
 
 def _problem(result: InferResult, sample: Sample) -> str | None:
@@ -76,18 +79,40 @@ def _difference(where: str, found: Any, wanted: Any, tolerance: float) -> str | 
     return next((problem for problem in problems if problem), None)
 
 
-def _in_words(result: InferResult) -> str:
+def _in_words(result: InferResult, sample: Sample) -> str:
+    """The outputs that the sample expects first, because those are what the pipeline is for."""
     if "label" in result:
         return f"{np.ravel(result['label'])[0]} ({float(np.ravel(result['score'])[0]):.3f})"
-    return "; ".join(f"{name} {_value_in_words(result[name])}" for name in result)
+    names = [*sample.expect, *(name for name in result if name not in sample.expect)]
+    return "; ".join(f"{name} {_value_in_words(result[name])}" for name in names)
 
 
 def _value_in_words(value: Any) -> str:
     flat = np.ravel(value)
     if flat.dtype == np.object_:
-        return _shortened(", ".join(map(str, flat)))
+        return _shortened(", ".join(_json_in_words(str(text)) for text in flat))
     first = ", ".join(f"{float(number):.3f}" for number in flat[:SHOWN_NUMBERS])
     return f"[{first}{', …' if len(flat) > SHOWN_NUMBERS else ''}] ({len(flat)} numbers)"
+
+
+def _json_in_words(text: str) -> str:
+    """A list of found things, each by its name and what is said of it; any other text as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        return text
+    return ", ".join(_thing_in_words(each) for each in found) or "none"
+
+
+def _thing_in_words(thing: Mapping[str, Any]) -> str:
+    name = next((thing[key] for key in NAMING_FIELDS if key in thing), None)
+    if name is None:
+        return json.dumps(thing, ensure_ascii=False)
+    said = [str(thing["type"])] if "type" in thing else []
+    said += [f"{thing['score']:.3f}"] if "score" in thing else []
+    return f"{name or 'nothing'} ({' '.join(said)})" if said else str(name)
 
 
 def _in_short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,19 @@ def test_a_server_that_does_not_know_the_pipeline_is_a_problem_not_an_exception(
     absent = pipeline("embed").model_copy(update={"name": "absent"})
     sample = Sample(input={"text": "x"}, expect={})
     assert "unknown model" in str(ask(client, absent, sample).problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "pattern"),
+    [
+        ("digits", 0, r"7 \(0\.\d{3}\)"),
+        ("embed", 0, r"embedding \[-?0\.\d{3}, .*, …\] \(384 numbers\)"),
+        ("forecast", 0, r"forecast \[371\.\d{3}, .*\] \(3 numbers\); lower .*; upper .*"),
+        ("ner", 0, r"entities Ingrid Solheim \(person 0\.\d{3}\), Bergen \(place .*…"),
+        ("ner", 1, "entities none"),
+        ("qa", 1, r"answers nothing \(0\.\d{3}\)"),
+        ("search", 0, r"results cleats-ice-tread \(0\.\d{3}\), .*"),
+    ],
+)
+def test_an_answer_is_told_in_words(client: Client, name: str, number: int, pattern: str) -> None:
+    assert re.fullmatch(pattern, ask(client, pipeline(name), pipeline(name).samples[number]).answer)
