@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeVar
 
 from ._constants import LONGEST_TIMEOUT_S
-from ._errors import ConchError, DeadlineExceeded, InvalidInput
+from ._errors import ConchError, DeadlineExceeded, InvalidInput, shown
 
 SomeError = TypeVar("SomeError", bound=ConchError)
 
@@ -69,12 +70,14 @@ def out_of_time(timeout_s: float) -> str:
     return f"no answer within {timeout_s:g} s: allow more time with timeout_s, or ask for less at once"
 
 
-def checked_timeout(timeout_s: float) -> float:
+def checked_timeout(timeout_s: object) -> float:
     """The limit as a float. Raises InvalidInput for what is no positive number of seconds."""
     try:
-        seconds = float(timeout_s)
-    except (TypeError, ValueError):
+        seconds = float(timeout_s) if isinstance(timeout_s, Real) and not isinstance(timeout_s, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        # numpy's spans of time call themselves whole numbers, and an int may be beyond all floats.
         seconds = math.nan
     if not seconds > 0:
-        raise InvalidInput(f"timeout_s is a positive number of seconds (math.inf for no limit), got {timeout_s!r}")
+        problem = f"timeout_s is a positive number of seconds (math.inf for no limit), got {shown(timeout_s)}"
+        raise InvalidInput(problem)
     return seconds

@@ -22,6 +22,13 @@ class Misfit(ValueError):
     """A value does not fit a tensor. Says why, but not which tensor: whoever knows its name adds that."""
 
 
+def unreadable(value: object, error: Exception) -> str:
+    """The sentence for a value whose own code, or Python's limits, kept it from being read."""
+    if isinstance(error, RecursionError):
+        return f"the {type(value).__name__} is nested too deeply"
+    return f"the {type(value).__name__} cannot be read, it raised {type(error).__name__}"
+
+
 def as_array(value: object, datatype: str) -> Array:
     """`value` as an array of the datatype: BYTES as objects of type bytes, BF16 as float32. Raises Misfit."""
     if datatype == BYTES:
@@ -51,7 +58,7 @@ def materialised(value: object) -> object:
 def _read_by_numpy(value: object) -> Array:
     try:
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as exc:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as exc:
         raise Misfit(f"numpy cannot read the {type(value).__name__}: {exc}") from exc
 
 
@@ -118,8 +125,15 @@ def nested_shape(value: object) -> tuple[int, ...]:
     return (len(value), *first)
 
 
+def check_unmasked(value: object) -> None:
+    """Raises Misfit for a masked array, of which numpy would give what lies under the mask."""
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
+        raise Misfit("some of its values are masked, and a tensor has no mask: fill them first, with filled()")
+
+
 def _numbers(value: object) -> Array:
     """As numpy reads the value, if that is numbers or booleans."""
+    check_unmasked(value)
     try:
         array = _read_by_numpy(value)
     except Misfit:

@@ -39,6 +39,8 @@ TOP_K_PARAMETER = "top_k"
 
 QUESTION_INPUT, CONTEXT_INPUT, ANSWERS_OUTPUT = "question", "context", "answers"
 """The public tensors of a pipeline that finds answers in texts."""
+MAX_ANSWER_PARAMETER = "max_answer_tokens"
+IMPOSSIBLE_ANSWER_PARAMETER = "handle_impossible_answer"
 
 IMAGE_INPUT, LABELS_INPUT = "image", "labels"
 """The public tensors of a pipeline that says which of the caller's labels fits an image; with texts it is `labels`."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ._call import Call
-from ._cast import Array, Misfit, as_array
+from ._cast import Array, Misfit, as_array, unreadable
 from ._datatypes import BF16, BYTES, to_bf16
 from ._errors import InvalidInput
 from ._inputs import public_value
@@ -47,8 +47,10 @@ def encode(spec: ModelSpec, values: Mapping[str, object], call: Call) -> Encoded
         try:
             prepared = public_value(name, value) if tensor.datatype == BYTES else value
             arrays[name] = as_array(prepared, tensor.datatype)
-        except Misfit as misfit:
-            raise call.error(InvalidInput, f"input '{name}' ({_described(spec, tensor)}): {misfit}") from misfit
+        except Exception as exc:
+            # A value's own code may raise anything where it is read.
+            problem = exc if isinstance(exc, Misfit) else unreadable(value, exc)
+            raise call.error(InvalidInput, f"input '{name}' ({_described(spec, tensor)}): {problem}") from exc
     if spec.max_batch_size == 0:
         shapes, one_item = _without_batch(spec, arrays, call), False
     else:

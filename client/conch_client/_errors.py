@@ -16,6 +16,8 @@ what callers send can be private.
 
 from __future__ import annotations
 
+from ._constants import INT64_MIN, UINT64_MAX
+
 
 class ConchError(Exception):
     """A call failed. `problem` is the sentence alone; `str()` adds the facts, as far as they are known."""
@@ -72,3 +74,19 @@ class Cancelled(ConchError):
 
 class InferenceFailed(ConchError):
     """The model was asked and failed, or its answer cannot be read."""
+
+
+def shown(value: object) -> str:
+    """A value as messages name it: a single number as it is, all else by its type."""
+    if value is None or isinstance(value, float) or (isinstance(value, int) and INT64_MIN <= value <= UINT64_MAX):
+        return str(value)
+    return type(value).__name__
+
+
+def is_unicode(text: str) -> bool:
+    """UTF-8 can write the text: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

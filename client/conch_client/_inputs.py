@@ -11,7 +11,6 @@ them.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._cast import Misfit, materialised
+from ._json import as_json
 
 GREY_OR_COLOUR_CHANNELS = (1, 3, 4)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -110,27 +110,17 @@ def _png(image: PilImage) -> bytes:
 
 def _features(value: object) -> object:
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return [_json(row) for row in value.to_dict(orient="records")]
+        return [_row(row) for row in value.to_dict(orient="records")]
     value = materialised(value)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_features(item) for item in value]
-    return _json(value) if isinstance(value, Mapping) else value
+    return _row(value) if isinstance(value, Mapping) else value
 
 
-def _json(row: Mapping[Any, Any]) -> str:
+def _row(row: Mapping[Any, Any]) -> str:
     try:
-        return json.dumps(dict(row), default=_plain, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as exc:
-        raise Misfit(f"the features cannot be written as JSON: {exc}; write None for a missing value") from exc
-
-
-def _plain(value: object) -> object:
-    """numpy's numbers and arrays, and dates, as JSON has them."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    isoformat = getattr(value, "isoformat", None)
-    if isoformat is None:
-        raise TypeError(f"a {type(value).__name__} has no place in JSON")
-    return isoformat()
+        return as_json(row)
+    except Misfit as misfit:
+        raise Misfit(f"the features {misfit}; write None for a missing value") from misfit

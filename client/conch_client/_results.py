@@ -21,7 +21,8 @@ class Classification:
     """The score of the best label, between 0 and 1."""
 
     scores: Mapping[str, float] = field(hash=False)
-    """Every label the model gave with its score, best first; `top_k` limits them."""
+    """Every label the model gave with its score, best first; `top_k` limits them. A name that the model gave twice
+    has its first score, the better one."""
 
 
 @dataclass(frozen=True)

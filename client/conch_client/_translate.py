@@ -101,6 +101,13 @@ _RULES = (
         InferenceFailed,
         "the server does not offer this ({details}): is it Triton, and a model that does not stream?",
     ),
+    # gRPC's word for what protobuf refuses to write; the log has protobuf's own.
+    _Rule(
+        "INTERNAL",
+        ("exception serializing request",),
+        InvalidInput,
+        "the request cannot be written, most likely because it is over protobuf's limit of 2 GiB: send less in a call",
+    ),
     # Triton reports a model as ready whose Python process is dead; only the requests tell.
     _Rule(
         "INTERNAL",

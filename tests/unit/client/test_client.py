@@ -208,7 +208,7 @@ class TestZeroShot:
         assert not {"multi_label", "hypothesis_template"} & set(second)
 
     def test_labels_are_not_the_letters_of_a_text(self, client: Client, asked: list[Any]) -> None:
-        with pytest.raises(InvalidInput, match="labels is a list of texts, got the text 'weather'"):
+        with pytest.raises(InvalidInput, match="labels is a list of texts, got a single text: put it in a list"):
             client.zero_shot("rain", "weather")
         assert not asked
 

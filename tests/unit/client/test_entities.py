@@ -26,7 +26,7 @@ def answered(texts: object, *rows: str) -> Any:
     metadata = ModelMetadata("ner", ("1",), "ensemble", (tensor,), ())
     data = b"".join(len(row.encode()).to_bytes(4, "little") + row.encode() for row in rows)
     wire = WireAnswer("ner", "1", "r", [WireTensor("entities", "BYTES", (len(rows), 1), data)])
-    flow: Flow[Any] = flows.entities(Catalog(), CALL, texts, {})
+    flow: Flow[Any] = flows.entities(Catalog(), CALL, texts)
     replies: list[Any] = [None, metadata, {"max_batch_size": 64}, wire]
     try:
         for reply in replies:
@@ -50,7 +50,7 @@ def test_a_list_of_one_text_stays_a_list() -> None:
 
 def test_no_texts_have_no_entities() -> None:
     with pytest.raises(StopIteration) as end:
-        next(flows.entities(Catalog(), CALL, [], {}))
+        next(flows.entities(Catalog(), CALL, []))
     assert end.value.value == []
 
 

@@ -138,7 +138,7 @@ def test_no_texts_have_no_embeddings_of_the_right_width() -> None:
 
 @pytest.mark.parametrize("nothing", [[], (), np.array([])])
 def test_no_inputs_have_no_classifications(nothing: object) -> None:
-    assert play(flows.classify(Catalog(), CALL, nothing, {}), []) == ([], [])
+    assert play(flows.classify(Catalog(), CALL, nothing), []) == ([], [])
 
 
 def classifier(label_shape: tuple[int, ...], score_shape: tuple[int, ...]) -> list[Reply]:
@@ -152,17 +152,38 @@ def classifier(label_shape: tuple[int, ...], score_shape: tuple[int, ...]) -> li
     return [ModelMetadata("m", ("1",), "ensemble", tensors, ()), BATCHING, WireAnswer("m", "1", "r", outputs)]
 
 
-@pytest.mark.parametrize(("labels", "scores"), [((1, 2), (1, 3)), ((1, 0), (1, 0))])
+@pytest.mark.parametrize(("labels", "scores"), [((1, 2), (1, 3)), ((1, 0), (1, 0)), ((1, 2, 2, 2), (1, 2, 2, 2))])
 def test_labels_and_scores_that_do_not_match_are_a_fault_of_the_answer(
     labels: tuple[int, ...], scores: tuple[int, ...]
 ) -> None:
     with pytest.raises(InferenceFailed, match="do not go together"):
-        play(flows.classify(Catalog(), CALL, "a", {}), classifier(labels, scores))
+        play(flows.classify(Catalog(), CALL, "a"), classifier(labels, scores))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_of_two_classes_of_one_name_the_better_score_counts(rows: int) -> None:
+    labels = [["no", "yes", "no"]] * rows
+    raw = b"".join(len(label).to_bytes(4, "little") + label.encode() for row in labels for label in row)
+    scores = np.array([[0.5, 0.375, 0.125]] * rows, dtype=np.float32).tobytes()
+    outputs = [WireTensor("label", "BYTES", (rows, 3), raw), WireTensor("score", "FP32", (rows, 3), scores)]
+    replies = [*classifier((1, 1), (1, 1))[:2], WireAnswer("m", "1", "r", outputs)]
+    _, found = play(flows.classify(Catalog(), CALL, "a" if rows == 1 else ["a", "b"]), replies)
+    for each in found if isinstance(found, list) else [found]:
+        assert each == Classification(label="no", score=0.5, scores={"no": 0.5, "yes": 0.375})
+        assert list(each.scores) == ["no", "yes"]
+
+
+def test_a_classifier_without_a_batch_dimension_gives_one_classification() -> None:
+    tensors = (TensorMetadata("text", "BYTES", (1,)),)
+    learned: list[Reply] = [ModelMetadata("m", ("1",), "python", tensors, ()), {"max_batch_size": 0}]
+    answered = classifier((2,), (2,))[2]
+    _, found = play(flows.classify(Catalog(), CALL, "a"), [*learned, answered])
+    assert isinstance(found, Classification) and list(found.scores) == ["0", "1"]
 
 
 def test_a_model_that_is_no_pipeline_is_for_infer() -> None:
     with pytest.raises(InvalidInput, match=r"none of text, image, features but x: .* infer\(\)"):
-        play(flows.classify(Catalog(), CALL, "a", {}), [metadata(2), BATCHING])
+        play(flows.classify(Catalog(), CALL, "a"), [metadata(2), BATCHING])
 
 
 def test_a_pipeline_of_another_kind_is_not_for_this_method() -> None:
@@ -190,7 +211,7 @@ SILENCE = '{"text": "", "score": 0.1, "start": 0, "end": 0}'
 
 def test_one_question_on_one_context_has_one_answer_with_the_next_best_ones() -> None:
     replies: list[Reply] = [PAIRING, BATCHING, found(f"[{SPAN}, {SILENCE}]")]
-    _, answer = play(flows.answer(Catalog(), CALL, "who", "the Ada", {}), replies)
+    _, answer = play(flows.answer(Catalog(), CALL, "who", "the Ada"), replies)
     assert answer == Answer("Ada", 0.9, 4, 7, others=(Answer("", 0.1, 0, 0),))
 
 
@@ -200,13 +221,13 @@ def test_one_question_on_one_context_has_one_answer_with_the_next_best_ones() ->
 )
 def test_several_of_either_have_a_list_of_answers(questions: object, contexts: object) -> None:
     replies: list[Reply] = [PAIRING, BATCHING, found(f"[{SPAN}]", f"[{SILENCE}]")]
-    _, answers = play(flows.answer(Catalog(), CALL, questions, contexts, {}), replies)
+    _, answers = play(flows.answer(Catalog(), CALL, questions, contexts), replies)
     assert answers == [Answer("Ada", 0.9, 4, 7), Answer("", 0.1, 0, 0)]
 
 
 @pytest.mark.parametrize(("questions", "contexts"), [([], "text"), ("who", []), ([], ())])
 def test_no_questions_have_no_answers(questions: object, contexts: object) -> None:
-    assert play(flows.answer(Catalog(), CALL, questions, contexts, {}), []) == ([], [])
+    assert play(flows.answer(Catalog(), CALL, questions, contexts), []) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -215,13 +236,13 @@ def test_no_questions_have_no_answers(questions: object, contexts: object) -> No
 )
 def test_questions_and_contexts_that_do_not_pair_are_refused(questions: object, contexts: object, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
-        play(flows.answer(Catalog(), CALL, questions, contexts, {}), [])
+        play(flows.answer(Catalog(), CALL, questions, contexts), [])
 
 
 @pytest.mark.parametrize("row", ["[]", "no json", '[{"text": "Ada"}]', "3"])
 def test_answers_that_cannot_be_read_are_the_servers_fault(row: str) -> None:
     with pytest.raises(InferenceFailed, match="answers is not a list of text, score, start and end"):
-        play(flows.answer(Catalog(), CALL, "who", "text", {}), [PAIRING, BATCHING, found(row)])
+        play(flows.answer(Catalog(), CALL, "who", "text"), [PAIRING, BATCHING, found(row)])
 
 
 IMAGE_TEXT = ModelMetadata(
@@ -244,7 +265,7 @@ def matched(*rows: Sequence[str]) -> WireAnswer:
 
 
 def test_one_image_is_matched_with_its_best_label() -> None:
-    flow = flows.match(Catalog(), CALL, b"png", ["cat", "dog"], {})
+    flow = flows.match(Catalog(), CALL, b"png", ["cat", "dog"])
     _, found = play(flow, [IMAGE_TEXT, BATCHING, matched(["dog", "cat"])])
     assert found == Classification(label="dog", score=0.75, scores={"dog": 0.75, "cat": 0.25})
 
@@ -253,10 +274,10 @@ def test_one_image_is_matched_with_its_best_label() -> None:
     "images", [[b"png"], np.zeros((1, 2, 2, 3), dtype=np.uint8)], ids=["a list", "an array of four"]
 )
 def test_several_images_are_matched_with_the_same_labels(images: object) -> None:
-    flow = flows.match(Catalog(), CALL, images, ["cat", "dog"], {})
+    flow = flows.match(Catalog(), CALL, images, ["cat", "dog"])
     _, found = play(flow, [IMAGE_TEXT, BATCHING, matched(["cat", "dog"])])
     assert isinstance(found, list) and [each.label for each in found] == ["cat"]
 
 
 def test_no_images_match_nothing() -> None:
-    assert play(flows.match(Catalog(), CALL, [], ["cat"], {}), []) == ([], [])
+    assert play(flows.match(Catalog(), CALL, [], ["cat"]), []) == ([], [])

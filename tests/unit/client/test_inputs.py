@@ -141,7 +141,7 @@ def test_features_that_are_written_already_pass_as_they_are() -> None:
     assert public_value("features", ['{"a": 1}', b"{}"]) == ['{"a": 1}', b"{}"]
 
 
-@pytest.mark.parametrize("row", [{"a": float("nan")}, {"a": object()}])
+@pytest.mark.parametrize("row", [{"a": float("nan")}, {"a": object()}, {"a": b"bytes"}, {"a": "\ud800"}])
 def test_features_that_json_does_not_have_are_refused(row: object) -> None:
     with pytest.raises(Misfit, match=r"cannot be written as JSON.*write None for a missing value"):
         public_value("features", row)

@@ -50,6 +50,7 @@ WORDINGS = [
     ("RESOURCE_EXHAUSTED", "CLIENT: Sent message larger than max (5 vs. 4)", InvalidInput),
     ("RESOURCE_EXHAUSTED", "", ServerUnavailable),
     ("INTERNAL", "in ensemble 'm', Stub process 'm_0_0' is not healthy.", ModelNotReady),
+    ("INTERNAL", "Exception serializing request!", InvalidInput),
     (
         "INTERNAL",
         "Failed to process the request(s) for model 'm_0_0', message: ValueError: boom",

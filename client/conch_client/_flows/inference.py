@@ -1,0 +1,136 @@
+"""The flow that every other one is made of: one inference with a model that may have changed since it was learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from .. import _arguments as arguments
+from .. import _protocol as protocol
+from .._call import Call
+from .._cast import Array
+from .._constants import PIPELINE_INPUTS, QUEUE_TIMEOUT_PARAMETER
+from .._datatypes import BYTES
+from .._decode import decode
+from .._encode import encode
+from .._errors import InferenceFailed, InvalidInput, ModelNotFound
+from .._protocol import Parameter, Rpc
+from .._results import InferResult
+from .._spec import Catalog, ModelSpec
+
+T = TypeVar("T")
+
+Flow: TypeAlias = Generator[Rpc[Any], Any, T]
+
+Inputs: TypeAlias = Callable[[ModelSpec], Mapping[str, object]]
+"""The named values of a request; which names, the model may decide."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, and whether one item was asked and the batch dimension is therefore gone from it."""
+
+    result: InferResult
+    one_item: bool
+
+
+def ask(rpc: Rpc[T]) -> Flow[T]:
+    """One question. Raises what the channel raises."""
+    reply: T = yield rpc
+    return reply
+
+
+def learn(catalog: Catalog, call: Call) -> Flow[ModelSpec]:
+    """The model as the server has it now."""
+    metadata = yield from ask(protocol.model_metadata(call.model, call.version))
+    config = yield from ask(protocol.model_config(call.model, call.version))
+    spec = ModelSpec.of(call.version, metadata, config)
+    catalog.keep(spec)
+    return spec
+
+
+def known(catalog: Catalog, call: Call) -> Flow[ModelSpec]:
+    """The model as it was when it was learned, at the latest now."""
+    spec = catalog.find(call.model, call.version)
+    return spec if spec is not None else (yield from learn(catalog, call))
+
+
+def infer(catalog: Catalog, call: Call, inputs: Inputs, parameters: Mapping[str, Parameter]) -> Flow[Outcome]:
+    """One inference.
+
+    What is known of the model may be out of date. So a refusal, our own or the server's, counts only if the
+    model is still the one it was judged by; else the call is made anew, which is safe, as nothing ran.
+    """
+    spec = catalog.find(call.model, call.version)
+    if spec is not None:
+        try:
+            return (yield from _attempt(catalog, spec, call, inputs, parameters))
+        except (InvalidInput, ModelNotFound) as exc:
+            refusal = exc
+        catalog.forget(spec)
+        fresh = yield from learn(catalog, call)
+        if fresh == spec:
+            raise refusal
+    else:
+        fresh = yield from learn(catalog, call)
+    return (yield from _attempt(catalog, fresh, call, inputs, parameters))
+
+
+def _attempt(
+    catalog: Catalog, spec: ModelSpec, call: Call, inputs: Inputs, parameters: Mapping[str, Parameter]
+) -> Flow[Outcome]:
+    encoded = encode(spec, inputs(spec), call)
+    queue_time_us = call.time_left_us()
+    if queue_time_us is not None:
+        parameters = {**parameters, QUEUE_TIMEOUT_PARAMETER: queue_time_us}
+    rpc = protocol.model_infer(call.model, call.version, call.request_id, encoded.tensors, parameters)
+    answer = yield from ask(rpc)
+    if spec.outdated_by(answer.version):
+        catalog.forget(spec)
+    outputs = decode(answer.tensors, encoded.one_item, call)
+    result = InferResult(outputs, answer.model or call.model, answer.version, answer.request_id)
+    return Outcome(result, encoded.one_item)
+
+
+def infer_named(
+    catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object], parameters: object
+) -> Flow[InferResult]:
+    """One inference with the tensors that are named in either mapping."""
+    given = arguments.merged(inputs, tensors, call)
+    values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
+    checked = arguments.model_parameters(parameters, call)
+    return (yield from infer(catalog, call, lambda _: values, checked)).result
+
+
+def public_input(spec: ModelSpec, call: Call) -> str:
+    """The name of the tensor that takes a pipeline's items. Raises InvalidInput for a model that has none."""
+    for name in PIPELINE_INPUTS:
+        if name in spec.inputs and spec.inputs[name].datatype == BYTES:
+            return name
+    raise call.error(
+        InvalidInput,
+        f"the model takes none of {', '.join(PIPELINE_INPUTS)} but {', '.join(spec.inputs) or 'nothing'}: "
+        "it is not one of Conch's pipelines, call it with infer()",
+    )
+
+
+def output(result: InferResult, name: str, call: Call) -> Array:
+    """The output of this name. Raises InvalidInput for a model that answers something else."""
+    if name not in result:
+        raise call.error(
+            InvalidInput,
+            f"the model answers {', '.join(result) or 'nothing'} and not {name}: it is not for this method, "
+            "call it with infer()",
+        )
+    return result[name]
+
+
+def json_output(result: InferResult, name: str, wanted: str, made: Callable[[Any], T], call: Call) -> list[T]:
+    """What `made` makes of each row of an output of JSON. Raises InferenceFailed for rows that are not `wanted`."""
+    rows = output(result, name, call).reshape(-1).tolist()
+    try:
+        return [made(json.loads(row)) for row in rows]
+    except (TypeError, ValueError) as exc:
+        raise call.error(InferenceFailed, f"the answer cannot be read: {name} is not {wanted}") from exc
