@@ -23,6 +23,13 @@ from ._json import as_json
 
 GREY_OR_COLOUR_CHANNELS = (1, 3, 4)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+ALPHA_MODES = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+"""What keeps the transparency of modes that PNG does not have."""
+UNSCALED_MODES = {
+    "I": "convert('L') if they go from 0 to 255, convert('I;16') if to 65535",
+    "F": "convert('L') if they go from 0 to 255, else scale them to that first",
+}
+"""Modes whose numbers have no fixed range, so that none of them says how bright it is, and the cure."""
 
 
 @runtime_checkable
@@ -32,7 +39,7 @@ class PilImage(Protocol):
     @property
     def mode(self) -> str: ...
 
-    def convert(self, mode: str) -> Any: ...
+    def convert(self, mode: str) -> PilImage: ...
 
     def save(self, fp: Any, format: str, **params: Any) -> None: ...
 
@@ -47,6 +54,8 @@ def public_value(tensor: str, value: object) -> object:
 
 
 def _images(value: object) -> object:
+    if isinstance(value, PilImage):
+        return _png(value)
     value = materialised(value)
     if isinstance(value, list | tuple):
         return [_images(item) for item in value]
@@ -60,8 +69,6 @@ def _encoded_image(value: object) -> bytes:
         return bytes(value)
     if isinstance(value, str | os.PathLike):
         return _file(value)
-    if isinstance(value, PilImage):
-        return _png(value)
     raise Misfit(f"an image is a path, bytes, a PIL image or a uint8 array, got {type(value).__name__}")
 
 
@@ -100,12 +107,35 @@ def _encoded_array(array: NDArray[np.uint8]) -> bytes:
 
 def _png(image: PilImage) -> bytes:
     """Lossless, and at the fastest level: the network is nearer than a smaller file."""
+    if image.mode in UNSCALED_MODES:
+        cure = UNSCALED_MODES[image.mode]
+        raise Misfit(f"the numbers of a PIL image of mode {image.mode} are of no fixed range: use {cure}")
     buffer = io.BytesIO()
     try:
-        (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, format="PNG", compress_level=1)
+        _in_png_mode(_upright(image)).save(buffer, format="PNG", compress_level=1)
     except (OSError, ValueError, SystemError) as exc:
         raise Misfit(f"Pillow cannot encode the image: {exc}") from exc
     return buffer.getvalue()
+
+
+def _upright(image: Any) -> PilImage:
+    """Turned as the camera's Exif orientation says, as the server turns a file. The PNG will not say it."""
+    try:
+        from PIL import ImageOps
+
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # Damaged metadata counts as none: viewers show such an image all the same.
+        return image  # type: ignore[no-any-return]
+
+
+def _in_png_mode(image: PilImage) -> PilImage:
+    if image.mode in PNG_MODES:
+        return image
+    if image.mode.startswith("I;16"):
+        # The same numbers in another order of bytes, for which Pillow has no direct way.
+        return image.convert("I").convert("I;16")
+    return image.convert(ALPHA_MODES.get(image.mode, "RGB"))
 
 
 def _features(value: object) -> object:

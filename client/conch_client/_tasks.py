@@ -74,8 +74,8 @@ class Tasks:
 
         The model decides what an input is. For text it is a str; for images the path of a file, its bytes, a
         PIL image or a uint8 array [H, W] or [H, W, channels]; for features a mapping of names to values, or
-        the rows of a DataFrame. A str is read as a path for image models only. `top_k` limits the labels each
-        answer names.
+        the rows of a DataFrame. A str is read as a path for image models only. A PIL image is turned upright by
+        its Exif orientation, as a file of it is. `top_k` limits the labels each answer names.
         """
         call = self._calls.to_model(name, timeout_s)
         return self._run(flows.classify(self._catalog, call, inputs, top_k=top_k), call)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from conch_client._cast import Misfit
 from conch_client._inputs import public_value
@@ -81,9 +81,75 @@ def test_a_pil_image_arrives_unchanged_in_the_modes_png_has(mode: str) -> None:
     assert pixels(encoded).tolist() == np.asarray(image).tolist()
 
 
-def test_a_pil_image_in_another_mode_becomes_rgb() -> None:
-    encoded = public_value("image", Image.new("CMYK", (3, 2)))
-    assert pixels(encoded).tolist() == np.full((2, 3, 3), 255).tolist()
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "RGBX"])
+def test_a_pil_image_in_another_mode_becomes_rgb(mode: str) -> None:
+    image = Image.new("RGB", (3, 2), (200, 30, 60))
+    seen = pixels(public_value("image", image.convert(mode)))
+    assert np.abs(seen.astype(int) - np.asarray(image)).max() <= 2
+
+
+def viewed(encoded: object) -> tuple[int, ...]:
+    """The first pixel as a viewer has it: red, green, blue and opacity."""
+    assert isinstance(encoded, bytes)
+    pixel = Image.open(io.BytesIO(encoded)).convert("RGBA").getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+@pytest.mark.parametrize("steps", [["LA"], ["RGBA"], ["PA"], ["RGBa"], ["LA", "La"]], ids=lambda steps: steps[-1])
+def test_transparency_arrives_in_every_mode_that_has_it(steps: list[str]) -> None:
+    image = Image.new("RGBA", (3, 2), (200, 200, 200, 128))
+    for mode in steps:
+        image = image.convert(mode)
+    assert image.mode == steps[-1]
+    assert viewed(public_value("image", image)) == pytest.approx((200, 200, 200, 128), abs=1)
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+def test_the_transparency_of_a_palette_arrives(transparency: object) -> None:
+    image = Image.new("P", (3, 2), 1)
+    image.putpalette([0, 0, 0, 200, 30, 60])
+    image.info["transparency"] = transparency
+    assert viewed(public_value("image", image)) == (200, 30, 60, 0)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B"])
+def test_sixteen_bits_arrive_unchanged_whatever_the_order_of_their_bytes(mode: str) -> None:
+    values = np.array([[0, 1000, 65535]], dtype=">u2" if mode == "I;16B" else "<u2")
+    image = Image.frombytes(mode, (3, 1), values.tobytes())
+    assert pixels(public_value("image", image)).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("mode", "cure"), [("I", r"convert\('I;16'\) if to 65535"), ("F", "else scale them to that first")]
+)
+def test_numbers_without_a_range_are_refused_with_the_mode_and_the_cure(mode: str, cure: str) -> None:
+    with pytest.raises(Misfit, match=f"of mode {mode} are of no fixed range.*{cure}"):
+        public_value("image", Image.new(mode, (3, 2)))
+
+
+def photograph(orientation: int) -> bytes:
+    """Two pixels beside each other, the left one white, as a camera held like this has stored them."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[255, 0]], dtype=np.uint8)).save(buffer, format="PNG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("orientation", "upright"), [(1, [[255, 0]]), (3, [[0, 255]]), (6, [[255], [0]])])
+def test_a_photograph_opened_with_pillow_is_sent_upright_like_its_file(
+    orientation: int, upright: list[list[int]]
+) -> None:
+    with Image.open(io.BytesIO(photograph(orientation))) as image:
+        assert pixels(public_value("image", image)).tolist() == upright
+        assert image.size == (2, 1)
+
+
+def test_damaged_metadata_of_a_photograph_counts_as_none() -> None:
+    image = Image.fromarray(GREY)
+    image.info["exif"] = b"Exif\0\0damaged"
+    assert pixels(public_value("image", image)).tolist() == GREY.tolist()
 
 
 @pytest.mark.parametrize(
