@@ -51,7 +51,7 @@ def _ask_each(
         return []
     rows = [[_row("filter", {**question, **limits}, call)] for question in questions]
     outcome = yield from infer(catalog, call, lambda _: {QUERY_INPUT: rows}, {})
-    return json_output(outcome.result, RESULTS_OUTPUT, "a list of id, score and item", _results, call)
+    return json_output(outcome, RESULTS_OUTPUT, "a list of id, score and item", _results, call)
 
 
 def _results(row: Any) -> list[SearchResult]:
@@ -64,7 +64,7 @@ def change_catalogue(catalog: Catalog, call: Call, add: object, remove: object) 
     row = _row("add", change, call)
     outcome = yield from infer(catalog, call, lambda _: {CHANGE_INPUT: [[row]]}, {})
     wanted = "an object of counts and the revision"
-    return json_output(outcome.result, OUTCOME_OUTPUT, wanted, lambda counts: CatalogueChange(**counts), call)[0]
+    return json_output(outcome, OUTCOME_OUTPUT, wanted, lambda counts: CatalogueChange(**counts), call)[0]
 
 
 def _row(argument: str, value: Mapping[str, object], call: Call) -> str:

@@ -33,7 +33,7 @@ def forecast(catalog: Catalog, call: Call, history: object, horizon: object) -> 
 def _forecasts(catalog: Catalog, call: Call, histories: Sequence[Array], horizon: object) -> Flow[list[Forecast]]:
     tensors = {HISTORY_INPUT: histories, HORIZON_INPUT: [[horizon]] * len(histories)}
     outcome = yield from infer(catalog, call, lambda _: tensors, {})
-    columns = (output(outcome.result, name, call) for name in (FORECAST_OUTPUT, LOWER_OUTPUT, UPPER_OUTPUT))
+    columns = (output(outcome, name, call) for name in (FORECAST_OUTPUT, LOWER_OUTPUT, UPPER_OUTPUT))
     return [Forecast(*row) for row in zip(*columns, strict=True)]
 
 

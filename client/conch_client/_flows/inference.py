@@ -30,10 +30,13 @@ Inputs: TypeAlias = Callable[[ModelSpec], Mapping[str, object]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result, and whether one item was asked and the batch dimension is therefore gone from it."""
+    """A result, and what was asked for it."""
 
     result: InferResult
     one_item: bool
+    """One item was asked, so the batch dimension is gone from the result."""
+    items: int | None
+    """How many items were asked; None of a model that knows no batch dimension."""
 
 
 def ask(rpc: Rpc[T]) -> Flow[T]:
@@ -91,7 +94,8 @@ def _attempt(
         catalog.forget(spec)
     outputs = decode(answer.tensors, encoded.one_item, call)
     result = InferResult(outputs, answer.model or call.model, answer.version, answer.request_id)
-    return Outcome(result, encoded.one_item)
+    items = encoded.tensors[0].shape[0] if spec.max_batch_size > 0 and encoded.tensors else None
+    return Outcome(result, encoded.one_item, items)
 
 
 def infer_named(
@@ -116,21 +120,35 @@ def public_input(spec: ModelSpec, call: Call) -> str:
     )
 
 
-def output(result: InferResult, name: str, call: Call) -> Array:
-    """The output of this name. Raises InvalidInput for a model that answers something else."""
+def output(outcome: Outcome, name: str, call: Call) -> Array:
+    """The output of this name, with a row for each of several items.
+
+    Raises InvalidInput for a model that answers something else, InferenceFailed for one with too few rows or too
+    many, which Triton itself does not notice.
+    """
+    result = outcome.result
     if name not in result:
         raise call.error(
             InvalidInput,
             f"the model answers {', '.join(result) or 'nothing'} and not {name}: it is not for this method, "
             "call it with infer()",
         )
-    return result[name]
+    array = result[name]
+    if outcome.items is not None and not outcome.one_item and array.shape[:1] != (outcome.items,):
+        raise unreadable(f"{name} {list(array.shape)} has not one row for each of {outcome.items} items", call)
+    return array
 
 
-def json_output(result: InferResult, name: str, wanted: str, made: Callable[[Any], T], call: Call) -> list[T]:
-    """What `made` makes of each row of an output of JSON. Raises InferenceFailed for rows that are not `wanted`."""
-    rows = output(result, name, call).reshape(-1).tolist()
+def json_output(outcome: Outcome, name: str, wanted: str, made: Callable[[Any], T], call: Call) -> list[T]:
+    """What `made` makes of each row of an output of JSON, one an item. Raises InferenceFailed for what is no such."""
+    rows = output(outcome, name, call).reshape(-1).tolist()
+    if not rows or outcome.items not in (None, len(rows)):
+        raise unreadable(f"{name} has {len(rows)} texts for {outcome.items or 1} items", call)
     try:
         return [made(json.loads(row)) for row in rows]
     except (TypeError, ValueError) as exc:
-        raise call.error(InferenceFailed, f"the answer cannot be read: {name} is not {wanted}") from exc
+        raise unreadable(f"{name} is not {wanted}", call) from exc
+
+
+def unreadable(problem: str, call: Call) -> InferenceFailed:
+    return call.error(InferenceFailed, f"the answer cannot be read: {problem}")

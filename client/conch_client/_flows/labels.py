@@ -14,10 +14,9 @@ from .._constants import (
     SCORE_OUTPUT,
     TOP_K_PARAMETER,
 )
-from .._errors import InferenceFailed
 from .._results import Classification
 from .._spec import Catalog
-from .inference import Flow, Outcome, infer, output, public_input
+from .inference import Flow, Outcome, infer, output, public_input, unreadable
 
 Classified = Classification | list[Classification]
 
@@ -83,13 +82,14 @@ def zero_shot(
 
 
 def _classified(outcome: Outcome, call: Call) -> Classified:
-    """One where the outputs are a row [labels], a list where they are rows [n, labels]."""
-    labels = output(outcome.result, LABEL_OUTPUT, call)
-    scores = output(outcome.result, SCORE_OUTPUT, call)
-    if labels.shape != scores.shape or labels.size == 0 or labels.ndim not in (1, 2):
-        problem = f"{LABEL_OUTPUT} {list(labels.shape)} and {SCORE_OUTPUT} {list(scores.shape)} do not go together"
-        raise call.error(InferenceFailed, f"the answer cannot be read: {problem}")
-    if labels.ndim == 1:
+    """One of the outputs [labels] for one item, a list of the outputs [n, labels] for several."""
+    labels = output(outcome, LABEL_OUTPUT, call)
+    scores = output(outcome, SCORE_OUTPUT, call)
+    single = labels.ndim == 1 if outcome.items is None else outcome.one_item
+    if labels.shape != scores.shape or labels.size == 0 or labels.ndim != (1 if single else 2):
+        shapes = f"{LABEL_OUTPUT} {list(labels.shape)} and {SCORE_OUTPUT} {list(scores.shape)}"
+        raise unreadable(f"{shapes} do not go together", call)
+    if single:
         return _classification(labels, scores)
     return [_classification(*pair) for pair in zip(labels, scores, strict=True)]
 

@@ -34,7 +34,7 @@ def embed(catalog: Catalog, call: Call, texts: object) -> Flow[NDArray[np.float3
         embedding = spec.outputs.get(EMBEDDING_OUTPUT)
         return np.empty((0, max(embedding.dims[-1], 0) if embedding and embedding.dims else 0), dtype=np.float32)
     outcome = yield from infer(catalog, call, lambda spec: {public_input(spec, call): items}, {})
-    return output(outcome.result, EMBEDDING_OUTPUT, call).astype(np.float32, copy=False)
+    return output(outcome, EMBEDDING_OUTPUT, call).astype(np.float32, copy=False)
 
 
 def entities(
@@ -46,7 +46,7 @@ def entities(
         return []
     outcome = yield from infer(catalog, call, lambda spec: {public_input(spec, call): items}, parameters)
     wanted = "a list of type, score, text, start and end"
-    found = json_output(outcome.result, ENTITIES_OUTPUT, wanted, _entities, call)
+    found = json_output(outcome, ENTITIES_OUTPUT, wanted, _entities, call)
     return found[0] if outcome.one_item else found
 
 
@@ -75,7 +75,7 @@ def answer(
         return []
     tensors = {QUESTION_INPUT: [[each] for each, _ in pairs], CONTEXT_INPUT: [[each] for _, each in pairs]}
     outcome = yield from infer(catalog, call, lambda _: tensors, parameters)
-    answers = json_output(outcome.result, ANSWERS_OUTPUT, "a list of text, score, start and end", _answer, call)
+    answers = json_output(outcome, ANSWERS_OUTPUT, "a list of text, score, start and end", _answer, call)
     return answers[0] if isinstance(question, str) and isinstance(context, str) else answers
 
 

@@ -54,6 +54,11 @@ def test_no_texts_have_no_entities() -> None:
     assert end.value.value == []
 
 
+def test_one_text_has_one_list_and_not_several() -> None:
+    with pytest.raises(InferenceFailed, match="entities has 2 texts for 1 items"):
+        answered("Ada left.", json.dumps([ADA]), "[]")
+
+
 @pytest.mark.parametrize("row", ["no json", "7", '[{"type": "person"}]', '["Ada"]'])
 def test_an_answer_of_another_form_cannot_be_read(row: str) -> None:
     with pytest.raises(InferenceFailed, match="cannot be read: entities is not a list of type"):

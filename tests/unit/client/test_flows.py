@@ -173,6 +173,17 @@ def test_of_two_classes_of_one_name_the_better_score_counts(rows: int) -> None:
         assert list(each.scores) == ["no", "yes"]
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_answer_with_other_than_a_row_for_each_input_is_not_matched_with_them(rows: int) -> None:
+    with pytest.raises(InferenceFailed, match=rf"label \[{rows}, 2\] has not one row for each of 2 items"):
+        play(flows.classify(Catalog(), CALL, ["a", "b"]), classifier((rows, 2), (rows, 2)))
+
+
+def test_several_rows_for_one_input_are_no_classification_of_it() -> None:
+    with pytest.raises(InferenceFailed, match="cannot be read"):
+        play(flows.classify(Catalog(), CALL, "a"), classifier((2, 2), (2, 2)))
+
+
 def test_a_classifier_without_a_batch_dimension_gives_one_classification() -> None:
     tensors = (TensorMetadata("text", "BYTES", (1,)),)
     learned: list[Reply] = [ModelMetadata("m", ("1",), "python", tensors, ()), {"max_batch_size": 0}]
@@ -243,6 +254,12 @@ def test_questions_and_contexts_that_do_not_pair_are_refused(questions: object, 
 def test_answers_that_cannot_be_read_are_the_servers_fault(row: str) -> None:
     with pytest.raises(InferenceFailed, match="answers is not a list of text, score, start and end"):
         play(flows.answer(Catalog(), CALL, "who", "text"), [PAIRING, BATCHING, found(row)])
+
+
+@pytest.mark.parametrize("rows", [[], [f"[{SPAN}]"] * 2])
+def test_there_is_one_row_of_answers_for_each_question(rows: list[str]) -> None:
+    with pytest.raises(InferenceFailed, match=rf"answers \[{len(rows)}, 1\] has not one row for each of 1 items"):
+        play(flows.answer(Catalog(), CALL, "who", "text"), [PAIRING, BATCHING, found(*rows)])
 
 
 IMAGE_TEXT = ModelMetadata(
