@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from io import BufferedIOBase, RawIOBase
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,7 +36,10 @@ Check: TypeAlias = Callable[[str, object, Call], Parameter]
 def rereadable(name: str, value: object, call: Call) -> object:
     """Iterators, sets and the like as lists: a call may have to read its values twice."""
     try:
-        if isinstance(value, str | bytes | bytearray | memoryview | list | tuple | Mapping):
+        # The lines of a binary file are no items.
+        if isinstance(
+            value, str | bytes | bytearray | memoryview | list | tuple | Mapping | BufferedIOBase | RawIOBase
+        ):
             return value
         if hasattr(value, "__array__") or not isinstance(value, Iterable):
             return value

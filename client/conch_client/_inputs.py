@@ -69,7 +69,8 @@ def _encoded_image(value: object) -> bytes:
         return bytes(value)
     if isinstance(value, str | os.PathLike):
         return _file(value)
-    raise Misfit(f"an image is a path, bytes, a PIL image or a uint8 array, got {type(value).__name__}")
+    hint = ": pass what its read() gives" if hasattr(value, "read") else ""
+    raise Misfit(f"an image is a path, bytes, a PIL image or a uint8 array, got {type(value).__name__}{hint}")
 
 
 def _file(path: str | os.PathLike[str]) -> bytes:

@@ -25,9 +25,11 @@ def as_json(value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    for method in ("tolist", "isoformat"):
-        if hasattr(value, method):
-            return getattr(value, method)()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    # A missing date of pandas calls itself a date, but like every missing value it is not equal to itself.
+    if hasattr(value, "isoformat") and value == value:
+        return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return list(value)
     raise TypeError(f"{type(value).__name__} has no place in it")

@@ -40,7 +40,7 @@ def _forecasts(catalog: Catalog, call: Call, histories: Sequence[Array], horizon
 def _series(history: object, call: Call) -> Array:
     array = _array(history, call)
     if array.ndim != 1:
-        raise _no_history(call)
+        raise _no_history(f"shape {list(array.shape)}", call)
     return array
 
 
@@ -51,9 +51,9 @@ def _array(history: object, call: Call) -> Array:
     except Misfit as misfit:
         raise call.error(InvalidInput, f"a history cannot be sent: {misfit}") from misfit
     except Exception as exc:
-        raise _no_history(call) from exc
+        raise _no_history(f"a {type(history).__name__} that numpy cannot read", call) from exc
 
 
-def _no_history(call: Call) -> InvalidInput:
-    problem = "a history is a list or an array [values] of numbers; give several as a list of them"
-    return call.error(InvalidInput, problem)
+def _no_history(given: str, call: Call) -> InvalidInput:
+    wanted = "a history is a list or an array [values] of numbers; give several as a list of them"
+    return call.error(InvalidInput, f"{wanted}, got {given}")

@@ -130,6 +130,11 @@ class TestClassify:
         add_images(fake)
         assert isinstance(client.classify("digits", np.zeros((8, 8), dtype=np.uint8)), Classification)
 
+    def test_the_lines_of_a_binary_file_are_no_images(self, client: Client, fake: FakeTriton) -> None:
+        add_images(fake)
+        with pytest.raises(InvalidInput, match="got BytesIO"):
+            client.classify("digits", io.BytesIO(b"\x89PNG\r\n\x1a\n"))
+
     def test_a_file_that_is_not_there_is_the_callers_mistake(self, client: Client, fake: FakeTriton) -> None:
         add_images(fake)
         with pytest.raises(InvalidInput, match=r"'seven\.png' cannot be read \(No such file") as caught:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas
 import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
@@ -159,6 +160,7 @@ def test_damaged_metadata_of_a_photograph_counts_as_none() -> None:
         (Path("/"), r"'/' cannot be read \(Is a directory\)"),
         ("a\x00b", "cannot be read .*null"),
         (7, "a path, bytes, a PIL image or a uint8 array, got int"),
+        (io.BytesIO(b"png"), r"got BytesIO: pass what its read\(\) gives"),
         (GREY / 255, "uint8 from 0 to 255, got float64"),
         (np.zeros((2, 3, 5), dtype=np.uint8), r"got \[2, 3, 5\]; pass several as a list"),
         (np.zeros(3, dtype=np.uint8), r"shape \[H, W\]"),
@@ -207,7 +209,9 @@ def test_features_that_are_written_already_pass_as_they_are() -> None:
     assert public_value("features", ['{"a": 1}', b"{}"]) == ['{"a": 1}', b"{}"]
 
 
-@pytest.mark.parametrize("row", [{"a": float("nan")}, {"a": object()}, {"a": b"bytes"}, {"a": "\ud800"}])
+@pytest.mark.parametrize(
+    "row", [{"a": float("nan")}, {"a": object()}, {"a": b"bytes"}, {"a": "\ud800"}, {"a": pandas.NaT}]
+)
 def test_features_that_json_does_not_have_are_refused(row: object) -> None:
     with pytest.raises(Misfit, match=r"cannot be written as JSON.*write None for a missing value"):
         public_value("features", row)
