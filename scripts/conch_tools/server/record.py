@@ -12,8 +12,10 @@ import os
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from conch_tools.errors import ConchError, NotRunning
 from conch_tools.server.workspace import sweep_abandoned, write_private
@@ -22,15 +24,17 @@ from conch_tools.settings import Settings
 STOP_MARGIN_S = 5.0
 CLOCK_SHIFT_S = 10.0
 """A process that began this close to the recorded time is the recorded one: ids are not used again so soon."""
+LARGEST_PID = 2**31 - 1
+"""What the kernel's type for process ids holds."""
 
 
 @dataclass(frozen=True)
 class ServerRecord:
     """A server that `conch serve` or `conch up` holds."""
 
-    pid: int
+    pid: Annotated[int, Field(gt=0, le=LARGEST_PID)]
     """The supervising conch process."""
-    began: float
+    began: FiniteFloat
     """When it began, seconds since the epoch."""
     http: str
     grpc: str
@@ -38,13 +42,14 @@ class ServerRecord:
 
     @classmethod
     def read(cls, settings: Settings) -> ServerRecord | None:
-        """The live server on the configured HTTP port, or None; a record whose process is gone is removed."""
+        """The live server on the configured HTTP port, or None; a record that is damaged or whose process is gone is
+        removed."""
         path = _path(settings)
         try:
-            record = cls(**json.loads(path.read_text(encoding="utf-8")))
+            record = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except ValidationError:
             path.unlink(missing_ok=True)
             return None
         if not record.alive:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -64,10 +65,36 @@ def test_a_clock_that_was_set_does_not_make_a_record_unknown(settings: Settings,
     assert ServerRecord.read(settings) is not None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"colour": "blue"}'])
-def test_a_record_that_is_none_is_dropped(settings: Settings, record: ServerRecord, content: str) -> None:
+def spoilt(**fields: object) -> bytes:
+    """A record of this process, but for some fields."""
+    sound = asdict(record_of_this_process(Settings(), "http", "grpc", "metrics"))
+    return json.dumps({**sound, **fields}).encode()
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut": spoilt()[:-3],
+    "not text": b"\xff\xfe\x00",
+    "a list": b"[]",
+    "a list of fields": b'[1, 2.0, "http", "grpc", "metrics"]',
+    "a field alone": b'{"pid": 1}',
+    "another field": b'{"colour": "blue"}',
+    "nested deeply": b"[" * 100_000,
+    "pid in words": spoilt(pid="abc"),
+    "pid as a list": spoilt(pid=[1]),
+    "pid as text": spoilt(pid=str(os.getpid())),
+    "huge pid": spoilt(pid=10**30),
+    "negative pid": spoilt(pid=-1),
+    "began in words": spoilt(began="today"),
+    "began at no time": spoilt(began=float("nan")),
+    "address as a number": spoilt(http=8000),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_record_that_is_none_is_dropped(settings: Settings, record: ServerRecord, content: bytes) -> None:
     (path,) = settings.state.glob("*.json")
-    path.write_text(content)
+    path.write_bytes(content)
     assert ServerRecord.read(settings) is None
     assert not path.exists()
 
