@@ -75,10 +75,12 @@ def parity(
     from conch_tools.parity import parity as run
     from conch_tools.parity import verdicts_table
     from conch_tools.pipelines import load_pipelines
+    from conch_tools.serve import require_repository
 
     if bool(names) == every:
         raise SettingsError("name the pipelines to compare, or say --all")
     settings = load_settings()
+    require_repository(settings)
     verdicts = run(settings, load_pipelines(settings.repository, names or []), _say)
     Console().print(verdicts_table(verdicts))
     if any(verdict.problem for verdict in verdicts):
@@ -102,11 +104,11 @@ def check(
 ) -> None:
     """Find, without a server, what Triton would refuse or answer wrongly. Exit code 1 when there are errors."""
     from conch_tools.check import check_repository, has_errors, render
-    from conch_tools.errors import RepositoryError
+    from conch_tools.serve import require_repository
 
     settings = load_settings(repository=repository)
-    if not settings.repository.is_dir():
-        raise RepositoryError(f"there is no folder {settings.repository}")
+    if repository is None:
+        require_repository(settings)
     findings = check_repository(settings.repository, settings.backends)
     print(render(findings, as_json=as_json))
     if has_errors(findings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -59,7 +59,7 @@ class Source(_Strict):
     """Commit, tag or branch of the hub id."""
     folder: Path | None = None
     """Local folder in Hugging Face's form; relative paths start at the pipeline's own folder."""
-    package: str | None = None
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """Installed Python package whose `model` folder has that form."""
     training: str | None = None
     """Module of conch_tools.training: it adds a head and an adapter to the source, or makes the whole model."""
@@ -191,7 +191,7 @@ class Pipeline(_Strict):
     def models(self) -> list[str]:
         """The pipeline's steps that are in the repository, sorted."""
         repository = self.folder.parent
-        pipelines = [path.parent.name for path in repository.glob(f"*/{PIPELINE_FILE}")]
+        pipelines = pipeline_folders(repository)
         steps = [path.parent.name for path in repository.glob(f"{self.name}_*/config.pbtxt")]
         return sorted(step for step in steps if owner_of(step, pipelines) == self.name)
 
@@ -205,7 +205,18 @@ class Pipeline(_Strict):
         return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
 
 
-def owner_of(model: str, pipelines: Sequence[str]) -> str | None:
+def visible_folders(repository: Path) -> list[Path]:
+    """The folders that may be models, sorted. Hidden ones are an editor's or a version control's: told to load all that
+    there is, Triton would take them for models as well."""
+    return sorted(path for path in repository.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def pipeline_folders(repository: Path) -> dict[str, Path]:
+    """The folders with a pipeline.toml by name, sorted."""
+    return {path.name: path for path in visible_folders(repository) if (path / PIPELINE_FILE).is_file()}
+
+
+def owner_of(model: str, pipelines: Iterable[str]) -> str | None:
     """The pipeline that a model belongs to: itself, or the longest that its name continues by `_<step>`."""
     owners = (name for name in pipelines if model == name or model.startswith(f"{name}_"))
     return max(owners, key=len, default=None)
@@ -234,28 +245,52 @@ def load_pipeline(folder: Path) -> Pipeline:
 
 
 def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]:
-    """The repository's pipelines by name, or those named in `only` with those they use. Raises RepositoryError for a
-    name that the repository lacks."""
-    folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{PIPELINE_FILE}"))}
+    """The repository's pipelines by name, or those named in `only` with those they use.
+
+    Raises RepositoryError for a name that the repository lacks, and for pipelines that use each other in a circle.
+    """
+    folders = pipeline_folders(repository)
     if not folders:
         raise RepositoryError(
-            f"{repository} has no pipeline: a pipeline is a folder with config.pbtxt and {PIPELINE_FILE}"
+            f"{repository} has no pipeline, a folder with config.pbtxt and {PIPELINE_FILE}: "
+            "add one, or set CONCH_REPOSITORY to a repository that has some"
         )
     for name in only:
-        _require_known(name, folders, repository)
-    pipelines = {name: load_pipeline(folder) for name, folder in folders.items()} if not only else {}
-    waiting = list(only)
+        _require_known(name, folders, str(repository))
+    pipelines: dict[str, Pipeline] = {}
+    waiting = list(only or folders)
     while waiting:
         name = waiting.pop()
         if name not in pipelines:
-            _require_known(name, folders, repository)
             pipelines[name] = load_pipeline(folders[name])
+            for used in pipelines[name].uses:
+                _require_known(used, folders, f"{repository}, which {folders[name] / PIPELINE_FILE} `uses`")
             waiting.extend(pipelines[name].uses)
+    _require_no_circle(pipelines)
     return [pipelines[name] for name in folders if name in pipelines]
 
 
-def _require_known(name: str, folders: Mapping[str, Path], repository: Path) -> None:
+def _require_no_circle(pipelines: Mapping[str, Pipeline]) -> None:
+    """Raise RepositoryError for a pipeline that uses itself, be it by way of others."""
+    settled: set[str] = set()
+
+    def follow(name: str, way: tuple[str, ...]) -> None:
+        if name in way:
+            circle = " uses ".join(f"`{each}`" for each in (*way[way.index(name) :], name))
+            raise RepositoryError(
+                f"{pipelines[way[-1]].folder / PIPELINE_FILE}: uses: {circle}, in a circle: take one of them out"
+            )
+        if name not in settled:
+            for used in pipelines[name].uses:
+                follow(used, (*way, name))
+            settled.add(name)
+
+    for name in pipelines:
+        follow(name, ())
+
+
+def _require_known(name: str, folders: Mapping[str, Path], where: str) -> None:
     if name not in folders:
         close = difflib.get_close_matches(name, folders, n=1)
         hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(folders)}"
-        raise RepositoryError(f"there is no pipeline `{name}` in {repository}: {hint}")
+        raise RepositoryError(f"there is no pipeline `{name}` in {where}: {hint}")

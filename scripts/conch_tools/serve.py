@@ -15,7 +15,7 @@ from types import FrameType
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
-from conch_tools.pipelines import load_pipelines, models_of
+from conch_tools.pipelines import load_pipelines, models_of, pipeline_folders, visible_folders
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.failure import how_it_ended
 from conch_tools.server.record import ServerRecord, record_of_this_process
@@ -63,6 +63,7 @@ def serving(
     running = ServerRecord.read(settings)
     if running is not None:
         raise AlreadyRunning(running.pid, settings.http_port)
+    require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)
     options = ServerOptions(settings, models=models, on_log=on_log)
@@ -100,17 +101,26 @@ def hold(server: EmbeddedServer) -> None:
 
 
 def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
-    """What Triton is told to load: the pipelines with their steps; a repository without pipelines whole."""
-    if not only and not any(settings.repository.glob("*/pipeline.toml")):
-        return ["*"]
+    """What Triton is told to load: the pipelines with their steps; a repository without pipelines whole.
+
+    By their names even then, because Triton's own "all" takes hidden folders for models.
+    """
+    if not only and not pipeline_folders(settings.repository):
+        return [path.name for path in visible_folders(settings.repository)]
     return models_of(load_pipelines(settings.repository, only))
 
 
 def require_repository(settings: Settings) -> None:
     """Raise RepositoryError unless the repository is there, SettingsError for a profile that no model in it has."""
+    cure = "set CONCH_REPOSITORY to a folder that holds one folder a model"
+    if not settings.repository.exists():
+        raise RepositoryError(f"there is no model repository at {settings.repository}: {cure}")
     if not settings.repository.is_dir():
-        raise RepositoryError(f"there is no model repository at {settings.repository}: set CONCH_REPOSITORY")
-    profiles = {path.stem for path in settings.repository.glob("*/configs/*.pbtxt")}
+        raise RepositoryError(f"{settings.repository} is a file, no model repository: {cure}")
+    models = visible_folders(settings.repository)
+    if not models:
+        raise RepositoryError(f"the model repository {settings.repository} is empty: {cure}")
+    profiles = {path.stem for model in models for path in model.glob("configs/*.pbtxt")}
     if settings.profile is not None and settings.profile not in profiles:
         known = ", ".join(sorted(profiles)) or "none at all"
         raise SettingsError(
@@ -140,8 +150,6 @@ def _place(finding: Finding) -> str:
 
 def _concerns(file: Path, repository: Path, models: Sequence[str]) -> bool:
     """Whether a finding's file belongs to one of the pipelines served; an unrelated half-built one does not matter."""
-    if list(models) == ["*"]:
-        return True
     try:
         model = file.resolve().relative_to(repository.resolve()).parts[0]
     except (ValueError, IndexError):

@@ -147,7 +147,7 @@ def refused_before_a_start(settings: Settings, *only: str) -> str:
 
 def test_a_missing_repository_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
     said = refused_before_a_start(make_settings(tmp_path / "nowhere"))
-    assert said == f"there is no model repository at {tmp_path / 'nowhere'}: set CONCH_REPOSITORY"
+    assert said.startswith(f"there is no model repository at {tmp_path / 'nowhere'}: set CONCH_REPOSITORY")
 
 
 def test_a_config_that_cannot_be_read_is_named_with_its_line(

@@ -7,7 +7,7 @@ import importlib.resources
 from pathlib import Path
 
 from conch_tools.errors import BuildError
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 
 
 def source_folder(pipeline: Pipeline) -> Path:
@@ -16,7 +16,7 @@ def source_folder(pipeline: Pipeline) -> Path:
     if source.folder is not None:
         folder = (pipeline.folder / source.folder).resolve()
     elif source.package is not None:
-        folder = _package_folder(pipeline.name, source.package)
+        folder = _package_folder(pipeline, source.package)
     elif source.hub is not None:
         return _download(pipeline.name, source.hub, source.revision)
     else:
@@ -27,22 +27,35 @@ def source_folder(pipeline: Pipeline) -> Path:
 
 
 def describe_source(pipeline: Pipeline) -> dict[str, str]:
-    """What the manifest records of the origin: the names as written, the package's version, the pipelines used."""
+    """What the manifest records of the origin: the names as written, the package's version, the pipelines used.
+
+    Raises BuildError when the package is not installed.
+    """
     source = pipeline.source
     said = {name: str(value) for name, value in source.model_dump().items() if value is not None}
     if source.package is not None:
-        said["package_version"] = importlib.metadata.version(source.package)
+        try:
+            said["package_version"] = importlib.metadata.version(source.package)
+        except importlib.metadata.PackageNotFoundError as problem:
+            raise _not_installed(pipeline, source.package) from problem
     if pipeline.uses:
         said["uses"] = ", ".join(pipeline.uses)
     return said
 
 
-def _package_folder(pipeline: str, package: str) -> Path:
+def _package_folder(pipeline: Pipeline, package: str) -> Path:
     try:
         root = importlib.resources.files(package.replace("-", "_"))
     except ModuleNotFoundError as problem:
-        raise BuildError(pipeline, f"package {package} is not installed: pip install {package}") from problem
+        raise _not_installed(pipeline, package) from problem
     return Path(str(root)) / "model"
+
+
+def _not_installed(pipeline: Pipeline, package: str) -> BuildError:
+    where = pipeline.folder / PIPELINE_FILE
+    return BuildError(
+        pipeline.name, f"{where}: source.package: {package} is not installed: correct the name, or install that package"
+    )
 
 
 def _download(pipeline: str, hub_id: str, revision: str | None) -> Path:

@@ -21,10 +21,9 @@ from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
 from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
 from conch_tools.errors import SettingsError
-from conch_tools.pipelines import owner_of
+from conch_tools.pipelines import owner_of, pipeline_folders, visible_folders
 
 CONFIG = "config.pbtxt"
-PIPELINE = "pipeline.toml"
 
 _LEADING_NUMBER = re.compile(r"\d+")
 
@@ -171,9 +170,8 @@ def load_repository(folder: Path, backends: Path | Sequence[Path] | None = None)
         raise SettingsError(f"{folder} is not a folder: name a model repository, a folder with one folder a model")
     if (folder / CONFIG).is_file():
         raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    pipelines = [name for name in names if (folder / name / PIPELINE).is_file()]
-    models = {name: _load_model(folder / name, owner_of(name, pipelines)) for name in names}
+    pipelines = pipeline_folders(folder)
+    models = {path.name: _load_model(path, owner_of(path.name, pipelines)) for path in visible_folders(folder)}
     folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
     return Repository(folder, MappingProxyType(models), folders)
 

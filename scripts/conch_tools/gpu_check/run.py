@@ -12,6 +12,7 @@ from conch_tools.gpu_check.findings import Findings, look
 from conch_tools.gpu_check.report import machine_text, samples_text
 from conch_tools.gpu_check.samples import serve_samples, unbuilt_models
 from conch_tools.pipelines import Pipeline, load_pipelines
+from conch_tools.serve import require_repository
 from conch_tools.settings import Settings
 
 Say = Callable[[str], None]
@@ -25,6 +26,7 @@ def gpu_check(settings: Settings, only: Sequence[str], output: Path | None, say:
     """
     findings = look()
     say(machine_text(findings))
+    require_repository(settings)
     pipelines = load_pipelines(settings.repository, only)
     failure: ConchError | None = None
     try:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from conch_tools.build.sources import describe_source
-from conch_tools.errors import RepositoryError
+from conch_tools.build.sources import describe_source, source_folder
+from conch_tools.errors import BuildError, RepositoryError
 from conch_tools.pipelines import Gates, load_pipeline, load_pipelines, models_of
 
 SOUND = """
@@ -48,6 +48,8 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
         (SOUND.replace("package", "packege"), "source.packege"),
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
         (SOUND.replace("[[samples]]", 'hub = "a/b"\n[[samples]]'), "name one origin, not hub and package"),
+        (SOUND.replace("some-model", "some/model"), "source.package"),
+        (SOUND.replace("some-model", ""), "source.package"),
         (SOUND.split("[[samples]]")[0], "samples"),
         (SOUND + "\n[gates]\nminimum = 1.5", "gates.minimum"),
     ],
@@ -83,8 +85,56 @@ def test_the_pipelines_that_one_uses_come_with_it(tmp_path: Path) -> None:
     write(tmp_path, "other", SOUND)
     assert [each.name for each in load_pipelines(tmp_path, ["mood"])] == ["meaning", "mood"]
     write(tmp_path, "lost", SOUND.replace("[source]", 'uses = ["meening"]\n[source]'))
-    with pytest.raises(RepositoryError, match=r"no pipeline `meening` .* did you mean `meaning`"):
-        load_pipelines(tmp_path, ["lost"])
+    for only in (["lost"], []):
+        with pytest.raises(RepositoryError, match=r"`meening` .*lost/pipeline\.toml.* did you mean `meaning`"):
+            load_pipelines(tmp_path, only)
+
+
+def using(*names: str) -> str:
+    return SOUND.replace("[source]", f"uses = {list(names)}\n[source]")
+
+
+def test_a_circle_of_pipelines_is_named_with_the_file_that_closes_it(tmp_path: Path) -> None:
+    write(tmp_path, "a", using("b"))
+    write(tmp_path, "b", using("c"))
+    last = write(tmp_path, "c", using("b"))
+    with pytest.raises(RepositoryError) as refused:
+        load_pipelines(tmp_path, ["a"])
+    assert str(refused.value) == (
+        f"{last / 'pipeline.toml'}: uses: `b` uses `c` uses `b`, in a circle: take one of them out"
+    )
+
+
+def test_a_pipeline_that_uses_itself_is_a_circle(tmp_path: Path) -> None:
+    write(tmp_path, "a", using("a"))
+    with pytest.raises(RepositoryError, match="`a` uses `a`, in a circle"):
+        load_pipelines(tmp_path, ["a"])
+
+
+def test_pipelines_that_use_the_same_one_are_no_circle(tmp_path: Path) -> None:
+    for name, content in {"a": using("b", "c"), "b": using("c"), "c": SOUND}.items():
+        write(tmp_path, name, content)
+    assert [each.name for each in load_pipelines(tmp_path)] == ["a", "b", "c"]
+
+
+def test_hidden_folders_are_no_pipelines_and_own_no_steps(tmp_path: Path) -> None:
+    for name in ("mood", ".mood-old", ".git"):
+        write(tmp_path, name, SOUND)
+    assert [each.name for each in load_pipelines(tmp_path)] == ["mood"]
+    with pytest.raises(RepositoryError, match=r"there is no pipeline `\.git`"):
+        load_pipelines(tmp_path, [".git"])
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_file_and_field(tmp_path: Path) -> None:
+    pipeline = load_pipeline(write(tmp_path, "mood", SOUND))
+    said = (
+        f"building `mood` failed: {tmp_path / 'mood' / 'pipeline.toml'}: source.package: some-model is not installed: "
+        "correct the name, or install that package"
+    )
+    for ask in (describe_source, source_folder):
+        with pytest.raises(BuildError) as refused:
+            ask(pipeline)
+        assert str(refused.value) == said
 
 
 def test_a_step_belongs_to_the_pipeline_with_the_longest_fitting_name(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def add_model(repository: Path, name: str, files: str = "config.pbtxt") -> None:
 
 
 def test_pipelines_are_served_by_name_and_a_repository_without_any_whole(tmp_path: Path) -> None:
-    assert served_models(settings_for(tmp_path), []) == ["*"]
+    for name in ("sad", "glad", ".git"):
+        add_model(tmp_path, name)
+    assert served_models(settings_for(tmp_path), []) == ["glad", "sad"]
     add_model(tmp_path, "mood", "pipeline.toml")
     add_model(tmp_path, "moon", "pipeline.toml")
     assert served_models(settings_for(tmp_path), []) == ["mood", "moon"]
@@ -136,10 +138,25 @@ def test_many_findings_are_cut_short_with_the_command_that_shows_all(tmp_path: P
         add_model(tmp_path, f"broken{number}")
         (tmp_path / f"broken{number}" / "config.pbtxt").write_text("no_such_field: 1")
     with pytest.raises(RepositoryError) as refused:
-        require_sound(settings_for(tmp_path), ["*"])
+        require_sound(settings_for(tmp_path), [f"broken{number}" for number in range(9)])
     lines = str(refused.value).splitlines()
     assert len(lines) == 7
     assert lines[-1] == f"and 4 more: conch check {tmp_path}"
+
+
+def test_a_repository_must_be_a_folder_with_models(tmp_path: Path) -> None:
+    cure = "set CONCH_REPOSITORY to a folder that holds one folder a model"
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    (empty / ".git").mkdir(parents=True)
+    file.touch()
+    for repository, said in {
+        tmp_path / "nowhere": f"there is no model repository at {tmp_path / 'nowhere'}: {cure}",
+        file: f"{file} is a file, no model repository: {cure}",
+        empty: f"the model repository {empty} is empty: {cure}",
+    }.items():
+        with pytest.raises(RepositoryError) as refused:
+            require_repository(settings_for(repository, state=tmp_path / "state"))
+        assert str(refused.value) == said
 
 
 def test_a_profile_must_belong_to_a_model(tmp_path: Path) -> None:
