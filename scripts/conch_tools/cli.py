@@ -123,7 +123,7 @@ def serve(only: Only = None, profile: Profile = None) -> None:
     settings = load_settings(profile=profile)
     with serving(settings, only or [], on_log=lambda line: print(line, file=sys.stderr)) as server:
         _say(f"ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
-        hold(server)
+        hold(server, _say)
         _say("stopping")
 
 

@@ -87,10 +87,13 @@ def _recorded(server: EmbeddedServer, settings: Settings) -> Iterator[None]:
         record.remove(settings)
 
 
-def hold(server: EmbeddedServer) -> None:
-    """Return when a signal asks to stop. Raises ServerFailed when tritonserver ends by itself."""
+def hold(server: EmbeddedServer, report: Report) -> None:
+    """Return when a signal asks to stop; meanwhile report every step that dies. Raises ServerFailed when tritonserver
+    ends by itself."""
     try:
         while True:
+            for death in server.dead_steps():
+                report(death)
             code = server.wait(POLL_S)
             if code is not None:
                 raise ServerFailed(

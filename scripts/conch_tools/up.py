@@ -46,7 +46,7 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
         _show(settings, pipelines, server.grpc_url, server.pid, console)
         report("serving until Ctrl-C")
         try:
-            hold(server)
+            hold(server, report)
         except ServerFailed:
             console.print("\n".join(server.log[-SHOWN_LOG_LINES:]), highlight=False, markup=False)
             raise

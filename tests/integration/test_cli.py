@@ -106,13 +106,16 @@ def test_parity_wants_to_know_of_what(digits_alone: Settings, run_conch: RunConc
     assert one_message(run_conch("parity", settings=digits_alone)) == "name the pipelines to compare, or say --all"
 
 
-def test_up_stays_until_ctrl_c(
+def test_up_stays_until_ctrl_c_and_says_when_a_step_dies(
     digits_alone: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
 ) -> None:
     log = tmp_path / "conch.log"
     process = start_conch("up", settings=digits_alone)
     wait_until(lambda: "serving until Ctrl-C" in log.read_text(), "conch up shows its answers and stays")
     assert "samples/seven.png" in log.read_text()
+    steps = psutil.Process(process.pid).children(recursive=True)
+    next(step for step in steps if "/digits_labels/" in " ".join(step.cmdline())).kill()
+    wait_until(lambda: "conch: a Python process of model `digits_labels` (" in log.read_text(), "the death is told", 10)
     process.send_signal(signal.SIGINT)
     assert process.wait(STOP_LIMIT_S) == 0
     assert log.read_text().splitlines()[-1] == "conch: stopping"

@@ -18,6 +18,7 @@ import pytest
 from conch_tools.errors import AlreadyRunning, PortTaken, ServerFailed
 from conch_tools.serve import serving
 from conch_tools.server import EmbeddedServer
+from conch_tools.server.children import DEAD_CHILD_S
 from conch_tools.server.embedded import ADMIN_HEADER
 from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.settings import Settings
@@ -116,6 +117,21 @@ def test_a_dead_step_and_an_idle_connection_do_not_hold_up_the_end(
         assert time.monotonic() - began < STOP_LIMIT_S
     assert not alive(members) and not traces(served) and not list(mini.state.iterdir())
     assert "Traceback" not in log_of(tmp_path)
+
+
+def test_a_step_that_dies_is_told_once_by_its_model_and_the_server_stays(
+    served: subprocess.Popen[str], mini: Settings, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    members = family(served)
+    step_of(members).kill()
+    told = (
+        f"conch: a Python process of model `m` ({mini.backends / 'class_labels' / 'model.py'}) died: "
+        "requests that need it fail until the server is restarted"
+    )
+    wait_until(lambda: told in log_of(tmp_path).splitlines(), "the death is told", timeout_s=10)
+    time.sleep(2 * DEAD_CHILD_S)
+    assert log_of(tmp_path).count(" died: ") == 1
+    assert served.poll() is None and alive(members)
 
 
 def test_a_killed_conch_leaves_no_process_and_the_next_start_sweeps_the_rest(

@@ -58,6 +58,7 @@ class EmbeddedServer:
         self._settings = options.settings
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._process: subprocess.Popen[str] | None = None
+        self._children: Children | None = None
         self._workspace: Workspace | None = None
         self._reader: threading.Thread | None = None
 
@@ -140,6 +141,18 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             return None
 
+    def dead_steps(self) -> list[str]:
+        """A sentence for every Python step that died since the last call, with its model and the cure.
+
+        Triton does not start it again; the other models are served as before. Ask every few seconds.
+        """
+        died = [] if self._children is None else self._children.died()
+        return [
+            f"a Python process of {'a model' if step is None else self._named(step.model, step.version)} died: "
+            "requests that need it fail until the server is restarted"
+            for step in died
+        ]
+
     def stop(self) -> None:
         """Stop the server and everything it started, within `stop_timeout_s`. May be called more than once."""
         process, workspace = self._process, self._workspace
@@ -210,8 +223,11 @@ class EmbeddedServer:
                     self._reader.join(KILL_WAIT_S)
                 raise ServerFailed(self._why_it_ended(code))
             if _answers(f"http://{self.http_url}/v2/health/ready"):
+                # With a look at once, so that whoever dies from now on is known.
+                self._children = Children(self._running_process.pid)
+                self._children.died()
                 return
-            if children.one_is_dead():
+            if children.died():
                 raise ServerFailed(
                     f"a Python process died while it was loading {self._still_loading()}: "
                     "it ran out of memory, or its own code ended it"
@@ -230,11 +246,12 @@ class EmbeddedServer:
         return f"tritonserver {how_it_ended(code)} before it was ready; its last words: {last}"
 
     def _still_loading(self) -> str:
-        named = []
-        for model, version in sorted(unfinished(self._log).items()):
-            file = self._running_workspace.backend_file(model, version)
-            named.append(f"model `{model}`" + (f" ({file})" if file else ""))
+        named = [self._named(model, version) for model, version in sorted(unfinished(self._log).items())]
         return ", ".join(named) or "the models"
+
+    def _named(self, model: str, version: str) -> str:
+        file = self._running_workspace.backend_file(model, version)
+        return f"model `{model}`" + (f" ({file})" if file else "")
 
     @property
     def _running_process(self) -> subprocess.Popen[str]:
