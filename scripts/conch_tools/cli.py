@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,6 +14,7 @@ from rich.console import Console
 from conch_client import ConchError as ClientError
 from conch_tools.errors import ConchError
 from conch_tools.settings import Settings, load_settings
+from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
 app = typer.Typer(
     help="Build, check, serve and measure a Triton model repository.",
@@ -176,13 +178,16 @@ def peers(
 def main() -> NoReturn:
     """Run the command; a known failure is one message on standard error and its exit code, never a stack trace."""
     try:
-        app()
+        with signals_raise_stopped():
+            app()
+    except Stopped as stop:
+        ignore_signals()
+        how = "interrupted" if stop.number == signal.SIGINT else f"stopped by {signal.Signals(stop.number).name}"
+        _fail(how, SIGNAL_EXIT_CODE + stop.number)
     except ConchError as problem:
         _fail(str(problem), problem.exit_code)
     except ClientError as problem:
         _fail(str(problem), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as problem:

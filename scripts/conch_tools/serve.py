@@ -6,11 +6,9 @@ import contextlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
@@ -20,23 +18,13 @@ from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.failure import how_it_ended
 from conch_tools.server.record import ServerRecord, record_of_this_process
 from conch_tools.settings import Settings
+from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
 Report = Callable[[str], None]
 POLL_S = 0.2
 SHOWN_FINDINGS = 5
 LOG_TAIL_BYTES = 20_000
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-SIGNAL_EXIT_CODE = 128
-"""Shells add it to a signal's number."""
 DETACHED_FAILURE_MARK = "conch: "
-
-
-class Stopped(BaseException):
-    """A signal asked us to stop: the normal end of a server. Like KeyboardInterrupt it is no error to be handled."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class StoppedEarly(ConchError):
@@ -68,11 +56,11 @@ def serving(
     require_sound(settings, models)
     options = ServerOptions(settings, models=models, on_log=on_log)
     try:
-        with _signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
+        with signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
             try:
                 yield server
             finally:
-                _ignore_signals()
+                ignore_signals()
     except Stopped as stop:
         raise StoppedEarly(stop.number) from stop
 
@@ -209,31 +197,3 @@ def _last_words(log: Path) -> str:
     if mark:
         return said.strip()
     return tail.strip().removeprefix(DETACHED_FAILURE_MARK) or "the server ended without a word"
-
-
-@contextlib.contextmanager
-def _signals_raise_stopped() -> Iterator[None]:
-    """Turn the first of STOP_SIGNALS into Stopped; later ones are ignored, so that stopping is never cut short."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        _ignore_signals()
-        raise Stopped(number)
-
-    # An ignored SIGHUP stays so: that is how nohup keeps a server over the end of its terminal. An ignored SIGINT only
-    # means that a script started us in the background.
-    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS if number not in kept}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignore_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)

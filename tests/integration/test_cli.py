@@ -10,15 +10,19 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import pytest
 
+from conch_tools.build import run
+from conch_tools.build.run import LOCK_FILE
 from conch_tools.build.staging import fingerprint_of
 from conch_tools.errors import AlreadyRunning, BuildError, NotRunning, RepositoryError, SettingsError
-from conch_tools.pipelines import load_pipeline
+from conch_tools.pipelines import load_pipeline, load_pipelines
 from conch_tools.server.record import ServerRecord
 from conch_tools.settings import Settings
 
@@ -29,6 +33,8 @@ WaitUntil = Callable[..., None]
 
 STOP_LIMIT_S = 5.0
 """What a stopping server may take."""
+COMMAND_LIMIT_S = 60.0
+"""What a command that has little to do may take on a busy machine."""
 
 
 @pytest.fixture
@@ -144,13 +150,69 @@ def test_up_builds_again_what_was_changed_after_the_build(digits_alone: Settings
         run_conch("down", settings=digits_alone)
 
 
-def test_there_is_one_build_at_a_time(digits_alone: Settings, run_conch: RunConch) -> None:
+@pytest.fixture
+def another_build(digits_alone: Settings) -> Iterator[TextIO]:
+    """The lock that another build holds."""
     digits_alone.state.mkdir()
-    with (digits_alone.state / "build.lock").open("w") as lock:
+    with (digits_alone.state / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        second = run_conch("build", settings=digits_alone)
-    assert second.returncode == BuildError.exit_code
-    assert "another build is under way in this checkout" in one_message(second)
+        yield lock
+
+
+@pytest.mark.usefixtures("another_build")
+def test_where_all_is_current_another_build_does_not_matter(digits_alone: Settings, run_conch: RunConch) -> None:
+    done = run_conch("build", settings=digits_alone)
+    assert (done.returncode, one_message(done)) == (0, "all artifacts are current")
+
+
+def test_a_second_build_waits_and_finds_what_the_first_one_made(
+    digits_alone: Settings, another_build: TextIO, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    labels = digits_alone.repository / "digits_labels" / "1" / "labels.txt"
+    built = labels.read_text()
+    labels.write_text(built.replace("7", "8"))
+    second = start_conch("build", settings=digits_alone)
+    log = tmp_path / "conch.log"
+    wait_until(lambda: "another build is under way" in log.read_text(), "the second build says that it waits")
+    labels.write_text(built)
+    fcntl.flock(another_build, fcntl.LOCK_UN)
+    assert second.wait(COMMAND_LIMIT_S) == 0
+    assert log.read_text().splitlines() == [
+        "conch: another build is under way in this checkout: waiting, at most 30 minutes",
+        "conch: all artifacts are current",
+    ]
+
+
+@pytest.mark.usefixtures("another_build")
+def test_the_wait_for_another_build_has_an_end(digits_alone: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LOCK_WAIT_S", 0.1)
+    pipelines = load_pipelines(digits_alone.repository)
+    with pytest.raises(
+        BuildError, match=f"another build still holds {digits_alone.state / LOCK_FILE}: stop its process"
+    ):
+        run.build(digits_alone, pipelines, print, force=True)
+
+
+def test_ctrl_c_in_a_build_is_one_line_and_leaves_nothing(
+    digits_alone: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    process = start_conch("build", "--force", settings=digits_alone)
+
+    def children() -> list[psutil.Process]:
+        return list(psutil.Process(process.pid).children(recursive=True))
+
+    # The first child keeps account of the workers; these are still importing what they need.
+    wait_until(lambda: len(children()) > 1, "the workers have begun", COMMAND_LIMIT_S)
+    time.sleep(0.5)
+    workers = children()
+    # As a terminal does it: to all of them, and again by who cannot wait.
+    for _ in range(2):
+        for each in (process, *workers):
+            each.send_signal(signal.SIGINT)
+    assert process.wait(COMMAND_LIMIT_S) == 128 + signal.SIGINT
+    assert (tmp_path / "conch.log").read_text().splitlines() == ["conch: building digits", "conch: interrupted"]
+    assert not psutil.wait_procs(workers, STOP_LIMIT_S)[1]
+    assert not (digits_alone.state / "staging").exists()
 
 
 def test_a_pipeline_to_build_is_named_and_a_misspelt_one_guessed(digits_alone: Settings, run_conch: RunConch) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from conch_client import Client
 from conch_tools.build.builder import builder_of
@@ -29,6 +30,8 @@ from conch_tools.settings import Settings
 
 Report = Callable[[str], None]
 LOCK_FILE = "build.lock"
+LOCK_WAIT_S = 1800.0
+LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,12 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, for
 
     Raises BuildError or ParityError; then the model repository is as it was before.
     """
+    if not _stale(pipelines, force):
+        return []
     settings.state.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.state / LOCK_FILE):
-        stale = {each.name: each for each in pipelines if force or not is_current(each, fingerprint_of(each))}
+    with _only_one(settings.state / LOCK_FILE, report):
+        # Asked again, because the build that we waited for may have made them.
+        stale = _stale(pipelines, force)
         if not stale:
             return []
         staging = settings.state / "staging"
@@ -75,6 +81,10 @@ def stage(folder: Path, staging: Path) -> StagedBuild:
     model = pipeline.step("model")
     graph = check_graph(pipeline.name, reference, model, staged.version(model) / "model.onnx")
     return StagedBuild(staged, reference, builder.quality(), graph, time.monotonic() - started)
+
+
+def _stale(pipelines: Sequence[Pipeline], force: bool) -> dict[str, Pipeline]:
+    return {each.name: each for each in pipelines if force or not is_current(each, fingerprint_of(each))}
 
 
 def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
@@ -142,10 +152,22 @@ def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
+def _only_one(lock: Path, report: Report) -> Iterator[None]:
+    """Hold the lock inside the block. Raises BuildError when another build holds it for longer than LOCK_WAIT_S."""
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise BuildError("all", f"another build is under way in this checkout ({lock}): wait for it") from problem
+        if not _locked(file):
+            report(f"another build is under way in this checkout: waiting, at most {LOCK_WAIT_S / 60:.0f} minutes")
+            deadline = time.monotonic() + LOCK_WAIT_S
+            while not _locked(file):
+                if time.monotonic() > deadline:
+                    raise BuildError("all", f"another build still holds {lock}: stop its process, or wait for it")
+                time.sleep(LOCK_POLL_S)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,16 +23,33 @@ WORKERS = 2
 def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Result]]:
     """`work(*arguments)` of every named job, side by side: (name, result) as they are done.
 
-    Raises what a job raises, as BuildError unless it is one of our own errors; jobs not yet begun are dropped then.
+    Raises what a job raises, as BuildError unless it is one of our own errors; all other jobs are ended then, and also
+    when the caller stops asking.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(WORKERS, len(jobs)), mp_context=context, initializer=_begin) as workers:
-        waiting = {workers.submit(work, *arguments): name for name, arguments in jobs.items()}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], _result_of(waiting[done], done.result)
-        finally:
-            workers.shutdown(wait=True, cancel_futures=True)
+    workers = ProcessPoolExecutor(min(WORKERS, len(jobs)), mp_context=context, initializer=_begin)
+    try:
+        with _interrupts_held_back():
+            waiting = {workers.submit(work, *arguments): name for name, arguments in jobs.items()}
+        for done in as_completed(waiting):
+            yield waiting[done], _result_of(waiting[done], done.result)
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
+    finally:
+        workers.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started meanwhile never see Ctrl-C, which a terminal sends to all: they would print their stack traces.
+    One that comes for us comes a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result_of(name: str, result: Callable[[], Result]) -> Result:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conch_tools.errors import RepositoryError, ServerFailed, SettingsError
 from conch_tools.serve import (
-    Stopped,
     StoppedEarly,
     _last_words,
-    _signals_raise_stopped,
     hold,
     require_repository,
     require_sound,
     served_models,
 )
 from conch_tools.settings import Settings
+from conch_tools.signals import Stopped
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 PIPELINE = """
 task = "text-classification"
 description = "Mood."
@@ -31,44 +28,6 @@ source = { folder = "." }
 input = { text = "fine" }
 expect = { label = "good" }
 """
-
-
-@pytest.fixture
-def handlers_are_restored() -> Iterator[None]:
-    """Whatever a test does to the signals, they are afterwards as before."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("handlers_are_restored")
-@pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_stops_and_later_ones_do_not_disturb_the_stopping(number: signal.Signals) -> None:
-    before = [signal.getsignal(each) for each in SIGNALS]
-    with pytest.raises(Stopped) as stopped, _signals_raise_stopped():
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            for each in SIGNALS:
-                os.kill(os.getpid(), each)
-    assert stopped.value.number == number
-    assert [signal.getsignal(each) for each in SIGNALS] == before
-
-
-@pytest.mark.usefixtures("handlers_are_restored")
-def test_under_nohup_the_end_of_the_terminal_stays_ignored() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with _signals_raise_stopped():
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-
-
-@pytest.mark.usefixtures("handlers_are_restored")
-def test_in_the_background_of_a_script_an_interrupt_stops_all_the_same() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with pytest.raises(Stopped), _signals_raise_stopped():
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_stop_before_the_time_is_told_by_its_signal() -> None:
