@@ -47,8 +47,7 @@ def down() -> None:
     """Stop the server that `conch up --detach` or `conch serve` holds on the configured ports."""
     from conch_tools.server.record import stop_recorded
 
-    pid = stop_recorded(load_settings())
-    _say(f"stopped (process {pid})")
+    _say(stop_recorded(load_settings()))
 
 
 @app.command()

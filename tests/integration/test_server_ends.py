@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import socket
 import stat
@@ -26,6 +27,7 @@ from conch_tools.settings import Settings
 AddModel = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
 StartTriton = Callable[..., EmbeddedServer]
+RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
 StartConch = Callable[..., "subprocess.Popen[str]"]
 WaitUntil = Callable[..., None]
 
@@ -39,6 +41,15 @@ def mini(add_model: AddModel, make_settings: MakeSettings, tmp_path: Path) -> Se
     """Settings of a server with one small model."""
     add_model(tmp_path / "repository", "m")
     return make_settings(tmp_path / "repository")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory of the test's own, which no server that starts elsewhere sweeps."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -148,6 +159,21 @@ def test_a_killed_conch_leaves_no_process_and_the_next_start_sweeps_the_rest(
     server = start_triton(mini.repository)
     assert not traces(served)
     server.stop()
+
+
+def test_down_sweeps_what_a_killed_conch_left_and_ends_a_step_that_hangs(
+    temporary: Path, served: subprocess.Popen[str], mini: Settings, run_conch: RunConch
+) -> None:
+    members = family(served)
+    assert list(temporary.iterdir())
+    step_of(members).suspend()
+    served.kill()
+    served.wait(STOP_LIMIT_S)
+    down = run_conch("down", settings=mini)
+    assert down.returncode == 0
+    assert re.fullmatch(rf"conch: swept what a killed server left \(process .*\b{served.pid}\b.*\)\n", down.stderr)
+    assert not alive(members) and not traces(served)
+    assert not list(temporary.iterdir()) and not list(mini.state.iterdir())
 
 
 def test_a_killed_tritonserver_ends_conch_with_a_message(

@@ -93,19 +93,22 @@ def key_path(settings: Settings) -> Path:
     return settings.state / f"server-{settings.http_port}.key"
 
 
-def stop_recorded(settings: Settings) -> int:
-    """Stop the server on the configured HTTP port and wait for its end; returns its process id.
+def stop_recorded(settings: Settings) -> str:
+    """Stop the server on the configured HTTP port and wait for its end, or sweep what a killed one left; says which.
 
-    Raises NotRunning when there is none, ConchError when it does not end in time even after SIGKILL.
+    Raises NotRunning when there is neither, ConchError when the server does not end in time even after SIGKILL.
     """
     record = ServerRecord.read(settings)
     if record is None:
-        raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: nothing to stop")
+        killed = sweep_abandoned()
+        if not killed:
+            raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: nothing to stop")
+        return f"swept what a killed server left (process {', '.join(map(str, sorted(killed)))})"
     with contextlib.suppress(psutil.NoSuchProcess):
         _end(psutil.Process(record.pid), settings.stop_timeout_s + STOP_MARGIN_S)
     record.remove(settings)
     sweep_abandoned()
-    return record.pid
+    return f"stopped (process {record.pid})"
 
 
 def _end(process: psutil.Process, patience_s: float) -> None:

@@ -14,16 +14,20 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import UnsuitableMachine
+from conch_tools.server.children import STUB_NAME
 from conch_tools.server.wheel import TritonWheel
 
 SHARED_MEMORY = Path("/dev/shm")
 ADMIN_KEY_BYTES = 32
+END_WAIT_S = 2.0
+"""What a killed process may take to be gone."""
 _OWNED = re.compile(r"^conch-(?P<pid>\d+)-")
 
 
@@ -99,21 +103,59 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def sweep_abandoned() -> None:
-    """Remove folders and shared memory of servers whose owning process is gone (it was killed)."""
+def sweep_abandoned() -> set[int]:
+    """Remove what servers left whose owning process is gone (it was killed): folders, shared memory, running processes.
+
+    Returns the ids of those owners.
+    """
+    owners = _end_orphans()
+    for entry, owner in _owned_entries():
+        if psutil.pid_exists(owner):
+            continue
+        owners.add(owner)
+        # Another server may sweep at the same moment.
+        with contextlib.suppress(FileNotFoundError):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+    return owners
+
+
+def _owned_entries() -> Iterator[tuple[Path, int]]:
+    """This user's folders and regions of servers, with the process ids of their owners."""
     for place in (Path(tempfile.gettempdir()), SHARED_MEMORY):
         for entry in place.glob("conch-*"):
             owned = _OWNED.match(entry.name)
-            if owned is None or psutil.pid_exists(int(owned["pid"])):
-                continue
-            # Another server may sweep at the same moment.
             with contextlib.suppress(FileNotFoundError):
-                if entry.lstat().st_uid != os.getuid():
-                    continue
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink()
+                if owned is not None and entry.lstat().st_uid == os.getuid():
+                    yield entry, int(owned["pid"])
+
+
+def _end_orphans() -> set[int]:
+    """Kill the servers and steps whose owner is gone; the ids of those owners.
+
+    The kernel kills a server with its owner, and a step ends with its server, unless it hangs.
+    """
+    owned = [(process, _owner_of(process)) for process in psutil.process_iter()]
+    orphans = {process: owner for process, owner in owned if owner is not None and not psutil.pid_exists(owner)}
+    for orphan in orphans:
+        with contextlib.suppress(psutil.Error):
+            orphan.kill()
+    psutil.wait_procs(orphans, END_WAIT_S)
+    return set(orphans.values())
+
+
+def _owner_of(process: psutil.Process) -> int | None:
+    """The owner of a server or step of this user's, by the folder that its command line names."""
+    try:
+        command = process.cmdline() if process.uids().real == os.getuid() else []
+    except psutil.Error:
+        return None
+    if not command or Path(command[0]).name not in ("tritonserver", STUB_NAME):
+        return None
+    owned = (_OWNED.match(part) for argument in command for part in argument.split("/"))
+    return next((int(each["pid"]) for each in owned if each), None)
 
 
 def _text_of(file: Path) -> str:

@@ -121,7 +121,7 @@ def started(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subp
 
 @pytest.mark.parametrize("started", [OBEDIENT], indirect=True)
 def test_a_recorded_process_is_asked_to_stop(settings: Settings, started: subprocess.Popen[str]) -> None:
-    assert stop_recorded(settings) == started.pid
+    assert stop_recorded(settings) == f"stopped (process {started.pid})"
     assert not psutil.pid_exists(started.pid)
     assert not files(settings)
 

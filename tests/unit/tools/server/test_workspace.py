@@ -141,7 +141,7 @@ def test_what_dead_owners_left_is_swept_and_nothing_else(temporary: Path, dead_p
     for folder in (abandoned[0], *kept):
         (folder / "inside").mkdir(parents=True)
     abandoned[1].touch()
-    sweep_abandoned()
+    assert dead_pid in sweep_abandoned()
     assert not any(path.exists() for path in abandoned)
     assert all(path.exists() for path in kept)
 
