@@ -39,7 +39,7 @@ def _listed_files(manifest: Path) -> dict[str, dict[str, Any]]:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or not isinstance(recorded["sha256"], str):
                 raise ValueError(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ArtifactError(
             f"{manifest} does not list files of its folder as a name with sha256 and bytes: {CURE}"
         ) from exc

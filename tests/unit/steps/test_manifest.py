@@ -71,7 +71,8 @@ def test_a_manifest_that_does_not_list_files_of_its_folder_is_refused(folder: Pa
         verify_manifest(folder)
 
 
-def test_a_manifest_that_is_no_json_is_refused(folder: Path) -> None:
-    (folder / "manifest.json").write_text("{")
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"files": ' * 100_000, "9" * 10_000, "\0"])
+def test_a_manifest_that_is_no_json_of_ours_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"manifest\.json does not list files"):
         verify_manifest(folder)
