@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import io
 import json
 import signal
 import sys
@@ -12,12 +14,12 @@ import typer
 from rich.console import Console
 
 from conch_client import ConchError as ClientError
+from conch_tools import SERVER_VERSION
 from conch_tools.errors import ConchError
 from conch_tools.settings import Settings, load_settings
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
 app = typer.Typer(
-    help="Build, check, serve and measure a Triton model repository.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +30,21 @@ app.add_typer(bench, name="bench")
 
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="PIPELINE", help="Only this one; may be repeated.")]
 Profile = Annotated[str | None, typer.Option(help="Hardware profile: <model>/configs/PROFILE.pbtxt.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"conch {importlib.metadata.version('conch')} (tritonserver {SERVER_VERSION})")
+        raise typer.Exit
+
+
+@app.callback()
+def conch(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Build, check, serve and measure a Triton model repository."""
 
 
 @app.command()
@@ -146,8 +163,10 @@ def infer(
     settings = load_settings()
     target = url or f"{settings.host}:{settings.grpc_port}"
     own = [*(parameters or []), *([] if top_k is None else [f"top_k={top_k}"])]
+    # A terminal or pipe that takes less than Unicode gets JSON's own escapes.
+    takes_less = not (sys.stdout and sys.stdout.encoding.lower().startswith("utf"))
     for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s):
-        print(json.dumps(answer, ensure_ascii=False))
+        print(json.dumps(answer, ensure_ascii=takes_less))
 
 
 @app.command(name="gpu-check")
@@ -176,6 +195,10 @@ def peers(
 
 def main() -> NoReturn:
     """Run the command; a known failure is one message on standard error and its exit code, never a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the stream's encoding lacks is written as its escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with signals_raise_stopped():
             app()

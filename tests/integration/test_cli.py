@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -18,6 +21,7 @@ from typing import TextIO
 import psutil
 import pytest
 
+from conch_tools import SERVER_VERSION
 from conch_tools.build import run
 from conch_tools.build.run import LOCK_FILE
 from conch_tools.build.staging import fingerprint_of
@@ -42,12 +46,17 @@ def digits_alone(make_settings: MakeSettings, tmp_path: Path) -> Settings:
     """Settings for a repository with the pipeline `digits` only, built and current."""
     for folder in Settings().repository.glob("digits*"):
         shutil.copytree(folder, tmp_path / "repository" / folder.name)
-    manifest = tmp_path / "repository" / "digits" / "1" / "manifest.json"
-    if not manifest.is_file():
+    if not (tmp_path / "repository" / "digits" / "1" / "manifest.json").is_file():
         pytest.fail("not built: digits. Run `conch build` first, as scripts/test does", pytrace=False)
-    current = fingerprint_of(load_pipeline(tmp_path / "repository" / "digits"))
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fingerprint": current}))
+    call_current(tmp_path / "repository" / "digits")
     return make_settings(tmp_path / "repository")
+
+
+def call_current(pipeline: Path) -> None:
+    """Say in its manifest that a pipeline was built from what is there now."""
+    manifest = pipeline / "1" / "manifest.json"
+    told = {**json.loads(manifest.read_text()), "fingerprint": fingerprint_of(load_pipeline(pipeline))}
+    manifest.write_text(json.dumps(told))
 
 
 def one_message(done: subprocess.CompletedProcess[str]) -> str:
@@ -66,6 +75,8 @@ def test_up_shows_an_answer_of_every_pipeline_and_down_stops_what_it_left_runnin
     (row,) = (line.split("│") for line in up.stdout.splitlines() if "samples/seven.png" in line)
     assert [cell.strip() for cell in row[1:3]] == ["digits", "samples/seven.png"]
     assert row[3].strip().startswith("7 (") and row[4].strip().endswith(" ms")
+    with urllib.request.urlopen(f"http://127.0.0.1:{digits_alone.http_port}/v2", timeout=10) as told:
+        assert json.load(told)["version"] == SERVER_VERSION
     record = ServerRecord.read(digits_alone)
     assert record is not None and record.grpc == f"127.0.0.1:{digits_alone.grpc_port}"
     assert re.search(r"memory  0\.\d\d GiB in \d+ processes", up.stdout)
@@ -86,6 +97,42 @@ def test_up_shows_an_answer_of_every_pipeline_and_down_stops_what_it_left_runnin
     twice = run_conch("down", settings=digits_alone)
     assert twice.returncode == NotRunning.exit_code
     assert one_message(twice) == (f"no server of this checkout runs on port {digits_alone.http_port}: nothing to stop")
+
+
+def test_what_a_stream_cannot_write_is_escaped(
+    digits_alone: Settings, run_conch: RunConch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pipeline = digits_alone.repository / "digits"
+    image = tmp_path / "sieben … é 😀.png"
+    for copy in (image, pipeline / "samples" / image.name):
+        shutil.copy(pipeline / "samples" / "seven.png", copy)
+    toml = pipeline / "pipeline.toml"
+    toml.write_text(toml.read_text().replace("seven.png", image.name))
+    call_current(pipeline)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    up = run_conch("up", "--detach", settings=digits_alone)
+    try:
+        assert up.returncode == 0, up.stderr
+        asked = run_conch("infer", "digits", str(image), settings=digits_alone)
+        assert asked.stdout.isascii() and json.loads(asked.stdout)["input"] == str(image)
+    finally:
+        run_conch("down", settings=digits_alone)
+
+
+def test_the_version_is_told_at_once_with_that_of_the_server() -> None:
+    heavy = ["torch", "transformers", "onnx", "onnxruntime", "pandas", "feast", "usearch"]
+    code = f"""if True:
+        import sys
+        from conch_tools.__main__ import main
+        sys.argv = ["conch", "--version"]
+        try:
+            main()
+        finally:
+            print([name for name in {heavy} if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=COMMAND_LIMIT_S)
+    version = importlib.metadata.version("conch")
+    assert done.stdout == f"conch {version} (tritonserver {SERVER_VERSION})\n[]\n"
 
 
 def test_parity_shows_every_pipeline_beside_its_reference(digits_alone: Settings, run_conch: RunConch) -> None:
