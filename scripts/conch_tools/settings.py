@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conch_tools.errors import SettingsError
@@ -26,6 +26,14 @@ class Settings(BaseSettings):
     """Where things are, on which ports they listen and how long they may take."""
 
     model_config = SettingsConfigDict(env_prefix="CONCH_", extra="ignore", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        # An empty host would be every address of the machine, an empty path the folder the command is run in.
+        if value == "":
+            raise ValueError("it is empty: give it a value, or unset it for the default")
+        return value
 
     repository: Path = Field(default_factory=lambda: project_root() / "model_repository")
     """The model repository that is built and served."""
@@ -74,6 +82,5 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as problem:
         first = problem.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"CONCH_{name.upper()}={first['input']!r} is not usable: {first['msg'].lower()}"
-        ) from problem
+        why = first["msg"].lower().removeprefix("value error, ")
+        raise SettingsError(f"CONCH_{name.upper()}={first['input']!r} is not usable: {why}") from problem
