@@ -15,7 +15,7 @@ from rich.console import Console
 
 from conch_client import ConchError as ClientError
 from conch_tools import SERVER_VERSION
-from conch_tools.errors import ConchError
+from conch_tools.errors import ConchError, in_words
 from conch_tools.settings import Settings, load_settings
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
@@ -213,7 +213,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as problem:
-        _fail(f"{problem.strerror or problem}{f': {problem.filename}' if problem.filename else ''}", 1)
+        _fail(in_words(problem), 1)
     sys.exit(0)
 
 

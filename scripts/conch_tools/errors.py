@@ -24,6 +24,15 @@ class ConchError(Exception):
     exit_code = 1
 
 
+def in_words(problem: OSError) -> str:
+    """What the system refused, and of which file. `shutil` collects such refusals; the first one says enough."""
+    if problem.args and isinstance(problem.args[0], list) and problem.args[0]:
+        source, target, why = problem.args[0][0]
+        return f"{source} cannot be copied to {target}: {why}"
+    named = f": {problem.filename}" if problem.filename else ""
+    return f"{problem.strerror or problem}{named}"
+
+
 class SettingsError(ConchError):
     """A setting or an argument is not usable."""
 

@@ -291,6 +291,7 @@ def test_a_state_folder_that_cannot_be_made_is_one_line(
     digits_alone: Settings, run_conch: RunConch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    done = run_conch("build", settings=digits_alone.model_copy(update={"state": tmp_path / "file" / "state"}))
+    unusable = digits_alone.model_copy(update={"state": tmp_path / "file" / "state"})
+    done = run_conch("build", "--force", settings=unusable)
     assert done.returncode == 1
     assert one_message(done) == f"Not a directory: {tmp_path / 'file' / 'state'}"

@@ -77,14 +77,23 @@ class Staged:
         _write_json(self.version(self.pipeline.name) / MANIFEST_NAME, manifest)
 
     def promote(self, repository: Path) -> None:
-        """Move the version folders into the repository; the pipeline's own manifest, which says built, goes last."""
+        """Move the version folders into the repository; the pipeline's own manifest, which says built, goes last.
+
+        Where one cannot be moved, the one that was there before stays.
+        """
         for model in (*self.pipeline.models, self.pipeline.name):
             target = repository / model / FIRST_VERSION
             old = target.with_name(f".old-{FIRST_VERSION}")
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
                 os.replace(target, old)
-            shutil.move(self.version(model), target)
+            try:
+                shutil.move(self.version(model), target)
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)
+                if old.exists():
+                    os.replace(old, target)
+                raise
             shutil.rmtree(old, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from conch_tools.errors import BuildError, ConchError
+from conch_tools.errors import BuildError, ConchError, in_words
 from conch_tools.lifeline import die_with_parent
 
 Result = TypeVar("Result")
@@ -59,6 +59,8 @@ def _result_of(name: str, result: Callable[[], Result]) -> Result:
         raise
     except BrokenProcessPool as problem:
         raise BuildError(name, "its process was killed, most likely for want of memory") from problem
+    except OSError as problem:
+        raise BuildError(name, in_words(problem)) from problem
     except Exception as problem:
         last = traceback.extract_tb(problem.__traceback__)[-1]
         raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem

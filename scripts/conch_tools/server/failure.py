@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sysconfig
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _FRAMES = re.compile(r"\s+At:\s(?P<frames>.*)$")
 _FRAME = re.compile(r"(?P<file>/[^()]*)\((?P<line>\d+)\): ")
 _SYNTAX = re.compile(r" \(model\.py, line (?P<line>\d+)\)$")
 _EXCEPTION = re.compile(r"^Internal: (?P<kind>[A-Z]\w*): (?P<what>.+)$")
+_ERROR_NUMBER = re.compile(r"^\[Errno \d+\] ")
+_OWN_LIBRARY = sysconfig.get_path("stdlib")
+"""Where an error comes out of this folder, the fault is in the code that called it."""
 _SPEAKS_FOR_ITSELF = ("ArtifactError", "ModelConfigError")
 """Errors of conch_steps whose message names the file and the cure."""
 
@@ -71,9 +75,12 @@ def _in_backend_terms(why: str, file: Path | None) -> str:
         return what
     if raised["kind"] in _SPEAKS_FOR_ITSELF:
         return raised["what"]
+    if raised["kind"] == PermissionError.__name__:
+        return f"{_ERROR_NUMBER.sub('', raised['what'])} (let this user read it)"
     said = f"{raised['kind']}: {raised['what']}"
     # The first frame is the innermost, and those of Python's own importlib begin with "<frozen".
-    place = _FRAME.search(frames["frames"]) if frames else None
+    places = _FRAME.finditer(frames["frames"]) if frames else ()
+    place = next((each for each in places if not each["file"].startswith(_OWN_LIBRARY)), None)
     if place is not None:
         return f"{said} (at {place['file']}, line {place['line']}: mend the code there)"
     if file is None:

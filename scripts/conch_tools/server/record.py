@@ -17,7 +17,7 @@ from typing import Annotated
 import psutil
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
-from conch_tools.errors import ConchError, NotRunning
+from conch_tools.errors import ConchError, NotRunning, SettingsError, in_words
 from conch_tools.server.workspace import sweep_abandoned, write_private
 from conch_tools.settings import Settings
 
@@ -69,13 +69,22 @@ class ServerRecord:
             return False
 
     def write(self, settings: Settings, admin_key: str) -> None:
-        """Write the record and, readable by the owner only, the admin key."""
-        settings.state.mkdir(parents=True, exist_ok=True)
-        write_private(key_path(settings), admin_key)
-        # Moved into place whole, because `conch up --detach` is waiting for it.
+        """Write the record and, readable by the owner only, the admin key. Raises SettingsError where they cannot be
+        kept."""
         new = _path(settings).with_suffix(".new")
-        new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        os.replace(new, _path(settings))
+        try:
+            settings.state.mkdir(parents=True, exist_ok=True)
+            write_private(key_path(settings), admin_key)
+            # Moved into place whole, because `conch up --detach` is waiting for it.
+            new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+            os.replace(new, _path(settings))
+        except OSError as problem:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise SettingsError(
+                f"the server's key and record cannot be kept in {settings.state}: {in_words(problem)}: "
+                "mend that, or set CONCH_STATE to another folder"
+            ) from problem
 
     def remove(self, settings: Settings) -> None:
         """Remove the record and the key."""
@@ -104,8 +113,12 @@ def stop_recorded(settings: Settings) -> str:
         if not killed:
             raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: nothing to stop")
         return f"swept what a killed server left (process {', '.join(map(str, sorted(killed)))})"
-    with contextlib.suppress(psutil.NoSuchProcess):
+    try:
         _end(psutil.Process(record.pid), settings.stop_timeout_s + STOP_MARGIN_S)
+    except psutil.AccessDenied as problem:
+        raise ConchError(f"process {record.pid} belongs to another user, who must stop it") from problem
+    except psutil.NoSuchProcess:
+        pass
     record.remove(settings)
     sweep_abandoned()
     return f"stopped (process {record.pid})"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import shutil
+from pathlib import Path
 
 import pytest
 
 from conch_tools import errors
-from conch_tools.errors import AlreadyRunning, BuildError, ConchError, ParityError, PortTaken
+from conch_tools.errors import AlreadyRunning, BuildError, ConchError, ParityError, PortTaken, in_words
 
 EXAMPLES = [
     PortTaken(8000, "Triton HTTP", "CONCH_HTTP_PORT", "process 7 (nginx)"),
@@ -36,3 +39,20 @@ def test_failures_pass_between_processes_whole(example: ConchError) -> None:
     # A build runs in worker processes, whose failures come back pickled.
     copy = pickle.loads(pickle.dumps(example))
     assert (type(copy), str(copy)) == (type(example), str(example))
+
+
+def test_what_the_system_refuses_is_told_with_its_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as refused:
+        (tmp_path / "nothing").read_text()
+    assert in_words(refused.value) == f"No such file or directory: {tmp_path / 'nothing'}"
+    assert in_words(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+
+
+def test_of_many_files_that_cannot_be_copied_the_first_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        (tmp_path / "from" / name / "link").symlink_to("nothing")
+    with pytest.raises(shutil.Error) as refused:
+        shutil.copytree(tmp_path / "from", tmp_path / "to")
+    said = in_words(refused.value)
+    assert said.count("cannot be copied to") == 1 and "No such file or directory" in said

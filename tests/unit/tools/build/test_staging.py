@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,17 @@ def test_promotion_replaces_an_older_build_and_leaves_nothing_of_it(pipeline: Pi
     version = repository / "shapes_model" / "1"
     assert (version / "model.onnx").read_text(encoding="utf-8") == "new"
     assert sorted(path.name for path in version.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in (repository / "shapes_model").iterdir()) == ["1", "config.pbtxt"]
+
+
+def test_a_promotion_that_fails_leaves_the_older_build(pipeline: Pipeline, tmp_path: Path) -> None:
+    repository = pipeline.folder.parent
+    stage(pipeline, tmp_path, "old").promote(repository)
+    second = stage(pipeline, tmp_path, "new")
+    shutil.rmtree(second.version("shapes_model"))
+    with pytest.raises(FileNotFoundError):
+        second.promote(repository)
+    assert (repository / "shapes_model" / "1" / "model.onnx").read_text(encoding="utf-8") == "old"
     assert sorted(path.name for path in (repository / "shapes_model").iterdir()) == ["1", "config.pbtxt"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def failed(why: str, model: str = "mood_labels") -> str:
         ),
         (r"Internal: ValueError: one\ntwo" + AT, "ValueError: one two (at /backends/mood/model.py, line 10: "
          "mend the code there)"),
+        (rf"Internal: ValueError: no number\n\nAt:\n  {sysconfig.get_path('stdlib')}/json/decoder.py(355): raw_decode\n"
+         r"  /backends/mood/model.py(10): initialize\n",
+         "ValueError: no number (at /backends/mood/model.py, line 10: mend the code there)"),
+        ("Internal: PermissionError: [Errno 13] Permission denied: '/r/labels.txt'" + AT,
+         "Permission denied: '/r/labels.txt' (let this user read it)"),
         (r"Internal: ArtifactError: /r/labels.txt is missing: run `conch build`" + AT,
          "/r/labels.txt is missing: run `conch build`"),
         (r"Internal: ModelConfigError: parameter `activation` is 'relu', but must be softmax" + AT,

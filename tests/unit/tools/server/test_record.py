@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conch_tools.errors import NotRunning
+from conch_tools.errors import NotRunning, SettingsError
 from conch_tools.server.record import ServerRecord, key_path, record_of_this_process, stop_recorded
 from conch_tools.settings import Settings
 
@@ -41,6 +42,13 @@ def test_a_record_is_read_back_as_it_was_written(settings: Settings, record: Ser
     assert record.pid == os.getpid()
     assert key_path(settings).read_text() == "secret"
     assert stat.S_IMODE(key_path(settings).stat().st_mode) == 0o600
+
+
+def test_a_record_that_cannot_be_kept_is_told_with_its_setting(settings: Settings) -> None:
+    settings.state.touch()
+    said = f"cannot be kept in {settings.state}: File exists: {settings.state}: mend that, or set CONCH_STATE"
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        record_of_this_process(settings, "http", "grpc", "metrics").write(settings, "secret")
 
 
 def test_there_is_one_record_a_port(settings: Settings, record: ServerRecord) -> None:
