@@ -27,8 +27,8 @@ class ConchError(Exception):
 def in_words(problem: OSError) -> str:
     """What the system refused, and of which file. `shutil` collects such refusals; the first one says enough."""
     if problem.args and isinstance(problem.args[0], list) and problem.args[0]:
-        source, target, why = problem.args[0][0]
-        return f"{source} cannot be copied to {target}: {why}"
+        *_, why = problem.args[0][0]
+        return str(why)
     named = f": {problem.filename}" if problem.filename else ""
     return f"{problem.strerror or problem}{named}"
 

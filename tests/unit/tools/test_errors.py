@@ -55,4 +55,4 @@ def test_of_many_files_that_cannot_be_copied_the_first_is_told(tmp_path: Path) -
     with pytest.raises(shutil.Error) as refused:
         shutil.copytree(tmp_path / "from", tmp_path / "to")
     said = in_words(refused.value)
-    assert said.count("cannot be copied to") == 1 and "No such file or directory" in said
+    assert "No such file or directory" in said and said.count(str(tmp_path / "from")) == 1
