@@ -24,8 +24,7 @@ import numpy.typing as npt
 
 from conch_steps.errors import InvalidInput, WrongAnswer
 from conch_steps.serving import StepRequest
-from conch_steps.text_tokenizer import MAX_TEXT_BYTES, REQUEST_FACTOR
-from conch_steps.texts import utf8
+from conch_steps.texts import read_texts
 from conch_steps.windows import Window, WindowTokenizer
 
 MAX_WINDOWS = 8192
@@ -99,11 +98,11 @@ class AnswerFinder:
         """
         wishes = Wishes.of(request)
         questions, contexts = _texts(request, "question"), _texts(request, "context")
-        if len(questions) != len(contexts) or not questions:
+        if len(questions) != len(contexts):
             raise InvalidInput(
-                f"`question` has {len(questions)} rows and `context` {len(contexts)}: send one of each, at least one"
+                f"`question` has {len(questions)} rows and `context` {len(contexts)}: send as many of each"
             )
-        windows = self._tokenizer.pairs(questions, contexts)
+        windows = self._tokenizer.pairs(questions, contexts, "question")
         if len(windows) > MAX_WINDOWS:
             raise InvalidInput(
                 f"the contexts of this request make {len(windows)} windows for the model, the limit is {MAX_WINDOWS}: "
@@ -134,7 +133,8 @@ def best_answers(
             answer = found.setdefault(text.lower(), Answer(text, 0.0, begin, stop))
             answer.score += span.score
     answers = list(found.values())
-    if wishes.handle_impossible_answer:
+    # It stands alone where the tokenizer leaves nothing of the context, as of zero-width characters.
+    if wishes.handle_impossible_answer or not answers:
         answers.append(Answer("", no_answer, 0, 0))
     return sorted(answers, key=lambda answer: answer.score, reverse=True)[: wishes.top_k]
 
@@ -182,11 +182,7 @@ def _as_json(answers: Sequence[Answer]) -> bytes:
 
 
 def _texts(request: StepRequest, name: str) -> list[str]:
-    given = request.tensor(name).reshape(-1)
-    limit = REQUEST_FACTOR * MAX_TEXT_BYTES
-    if sum(map(len, given)) > limit:
-        raise InvalidInput(f"`{name}` has more than {limit} bytes in this request: send it in several requests")
-    texts = [utf8(raw, f"`{name}`[{index}]", MAX_TEXT_BYTES) for index, raw in enumerate(given)]
+    texts = read_texts(request.tensor(name), name)
     for index, text in enumerate(texts):
         if not text.strip():
             raise InvalidInput(f"`{name}`[{index}] is empty: a question and its context are needed")

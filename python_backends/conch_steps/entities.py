@@ -20,8 +20,7 @@ import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
 from conch_steps.serving import StepModel
-from conch_steps.text_tokenizer import MAX_TEXT_BYTES, REQUEST_FACTOR
-from conch_steps.texts import utf8
+from conch_steps.texts import MAX_TEXT_BYTES, read_texts
 from conch_steps.windows import Window, WindowTokenizer
 
 Scores = npt.NDArray[np.float32]
@@ -125,7 +124,7 @@ class EntityReader:
         that are too long or not UTF-8, WrongAnswer for logits that give no scores.
         """
         strategy = self._strategy if wish is None else strategy_named(wish)
-        given = read_texts(texts, self._max_text_bytes)
+        given = read_texts(texts, "text", self._max_text_bytes)
         windows = self._windows.single(given)
         found: list[list[list[Entity]]] = [[] for _ in given]
         for window, logits in zip(windows, logits_of([window.ids for window in windows]), strict=True):
@@ -185,20 +184,6 @@ def configured_strategy(model: StepModel) -> Strategy:
         return strategy_named(model.parameters.get("aggregation_strategy", "simple"))
     except InvalidInput as problem:
         raise ModelConfigError(f"model `{model.name}`: {problem}") from problem
-
-
-def read_texts(texts: npt.NDArray[np.object_], max_bytes: int) -> list[str]:
-    """The texts of BYTES [n, 1]. Raises InvalidInput when there is none, for what is too long and for bytes that are
-    not UTF-8."""
-    given = texts.reshape(-1)
-    if not len(given):
-        raise InvalidInput("`text` has no rows: send at least one text")
-    limit = REQUEST_FACTOR * max_bytes
-    if sum(map(len, given)) > limit:
-        raise InvalidInput(
-            f"the texts of this request have more than {limit} bytes together: send them in several requests"
-        )
-    return [utf8(raw, f"`text`[{index}]", max_bytes) for index, raw in enumerate(given)]
 
 
 def joined(windows: Sequence[Sequence[Entity]]) -> list[Entity]:

@@ -14,14 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
-from conch_steps.texts import utf8
-
-MAX_TEXT_BYTES = 1024 * 1024
-"""Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
-REQUEST_FACTOR = 4
-"""A request's texts together may have this many times the bytes of one: a backend answers one request at a time, and
-64 texts of the largest size would keep everyone else waiting for a minute."""
+from conch_steps.errors import ArtifactError, ModelConfigError
+from conch_steps.texts import MAX_TEXT_BYTES, read_texts
 
 
 class TextTokenizer:
@@ -41,15 +35,7 @@ class TextTokenizer:
         ids that count in each row, `span` [n, ceil(L / n)] zeros, whose n * ceil(L / n) elements tell the graph how
         wide the widest row is. Raises InvalidInput for bytes that are not UTF-8 and for texts over the limit.
         """
-        given = texts.reshape(-1)
-        rows = [utf8(raw, f"`text`[{index}]", self._max_text_bytes) for index, raw in enumerate(given)]
-        if not rows:
-            raise InvalidInput("`text` has no rows: send at least one text")
-        limit = REQUEST_FACTOR * self._max_text_bytes
-        if sum(map(len, given)) > limit:
-            raise InvalidInput(
-                f"the texts of this request have more than {limit} bytes together: send them in several requests"
-            )
+        rows = read_texts(texts, "text", self._max_text_bytes)
         return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
 
 

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from conch_steps.errors import InvalidInput
+
+MAX_TEXT_BYTES = 1024 * 1024
+"""Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
+REQUEST_FACTOR = 4
+"""A request's texts together may have this many times the bytes of one: 64 texts of the largest size would keep a step
+busy for a minute."""
+
+
+def read_texts(tensor: npt.NDArray[np.object_], name: str, max_bytes: int = MAX_TEXT_BYTES) -> list[str]:
+    """The texts of BYTES [n, 1]; `name` is the tensor's. Raises InvalidInput when there is none, for one that is too
+    long or not UTF-8, and when they are too long together."""
+    given = tensor.reshape(-1)
+    if not len(given):
+        raise InvalidInput(f"`{name}` has no rows: send at least one text")
+    texts = [utf8(raw, f"`{name}`[{index}]", max_bytes) for index, raw in enumerate(given)]
+    limit = REQUEST_FACTOR * max_bytes
+    if sum(map(len, given)) > limit:
+        raise InvalidInput(f"`{name}` has more than {limit} bytes together: send them in several requests")
+    return texts
 
 
 def utf8(raw: bytes, where: str, max_bytes: int) -> str:

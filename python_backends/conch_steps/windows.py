@@ -49,11 +49,6 @@ class Window:
         """Of each id, whether it belongs to the text itself."""
         return [sequence == self.sequence for sequence in self.encoding.sequence_ids]
 
-    @property
-    def words(self) -> list[int | None]:
-        """Of each id, the index of its word in its own sequence; None of special tokens."""
-        return list(self.encoding.word_ids)
-
 
 class WindowTokenizer:
     """Cuts texts into windows of at most `max_tokens`, of which neighbours share `overlap` tokens."""
@@ -80,8 +75,8 @@ class WindowTokenizer:
             for piece in (encoding, *encoding.overflowing)
         ]
 
-    def pairs(self, firsts: Sequence[str], seconds: Sequence[str]) -> list[Window]:
-        """The windows of each second text, each behind the whole first one.
+    def pairs(self, firsts: Sequence[str], seconds: Sequence[str], first: str) -> list[Window]:
+        """The windows of each second text, each behind the whole first one, whose tensor is called `first`.
 
         Raises InvalidInput for a first text that leaves a window no room for more than the overlap.
         """
@@ -92,9 +87,7 @@ class WindowTokenizer:
         most = self._max_tokens - special - self._overlap - 1
         for index, length in enumerate(lengths):
             if length > most:
-                raise InvalidInput(
-                    f"the first text of pair {index} has {length} tokens, the limit is {most}: shorten it"
-                )
+                raise InvalidInput(f"`{first}`[{index}] has {length} tokens, the limit is {most}: shorten it")
         with self._turn:
             self._tokenizer.enable_truncation(self._max_tokens, stride=self._overlap, strategy="only_second")
             encodings = self._tokenizer.encode_batch(list(zip(firsts, seconds, strict=True)))

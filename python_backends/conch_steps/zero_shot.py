@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from conch_steps.errors import InvalidInput, ModelConfigError, WrongAnswer
 from conch_steps.serving import StepModel, StepRequest
-from conch_steps.text_tokenizer import MAX_TEXT_BYTES
-from conch_steps.texts import utf8
+from conch_steps.texts import read_texts, utf8
 
 MAX_LABEL_BYTES = 1024
 MAX_TEMPLATE_CHARACTERS = 512
@@ -66,12 +65,10 @@ def read_question(request: StepRequest, rules: Rules) -> Question:
     Raises InvalidInput for what cannot be answered: no labels, empty or repeated ones, too many, bytes that are not
     UTF-8. A repeated label is refused because it would take a share of the scores twice.
     """
-    texts = request.tensor("text").reshape(-1)
+    texts = read_texts(request.tensor("text"), "text")
     labels = request.tensor("labels")
     if len(texts) != len(labels):
         raise InvalidInput(f"`labels` has {len(labels)} rows for {len(texts)} texts: send one row of labels a text")
-    if not len(texts):
-        raise InvalidInput("`text` has no rows: send at least one text")
     labels = labels.reshape(len(texts), -1)
     count = labels.shape[1]
     if not 0 < count <= rules.max_labels:
@@ -83,7 +80,7 @@ def read_question(request: StepRequest, rules: Rules) -> Question:
         if row not in sentences:
             sentences[row] = [template.replace(SLOT, label) for label in checked_labels(row, index)]
     return Question(
-        texts=[utf8(raw, f"`text`[{index}]", MAX_TEXT_BYTES) for index, raw in enumerate(texts)],
+        texts=texts,
         labels=labels,
         hypotheses=[sentences[tuple(row)] for row in labels],
         multi_label=_flag("multi_label", request.parameters.get("multi_label", False)),

@@ -8,7 +8,8 @@ import triton_python_backend_utils as pb_utils
 
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each
-from conch_steps.text_tokenizer import MAX_TEXT_BYTES, TextTokenizer
+from conch_steps.text_tokenizer import TextTokenizer
+from conch_steps.texts import MAX_TEXT_BYTES
 
 
 class TritonPythonModel:

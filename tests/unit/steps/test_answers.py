@@ -15,7 +15,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from conch_steps.answers import AnswerFinder
+from conch_steps.answers import Answer, AnswerFinder, Wishes, best_answers
 from conch_steps.errors import InvalidInput, WrongAnswer
 from conch_steps.serving import StepRequest
 
@@ -105,6 +105,10 @@ def test_a_context_without_an_answer_gives_an_empty_one(tokenizer_file: Path, ma
     assert forced[0]["text"].startswith("x")
 
 
+def test_where_no_token_is_left_to_read_the_answer_is_empty_even_when_one_is_forced() -> None:
+    assert best_answers("\u200b", [], Wishes(handle_impossible_answer=False)) == [Answer("", 1.0, 0, 0)]
+
+
 def test_equal_texts_add_their_scores_and_keep_the_first_place(tokenizer_file: Path, make_request: Any) -> None:
     (answers,) = ask(tokenizer_file, Model("x", "x"), make_request, ["x x"], max_answer_tokens=1, top_k=9)
     share = np.exp(5) / (2 * np.exp(5) + 1)
@@ -154,7 +158,7 @@ def test_impossible_wishes_are_refused_by_name(
         (b"who", b" ", r"`context`\[0\] is empty"),
         (b"", b"x", r"`question`\[0\] is empty"),
         (b"who", b"\xff", r"`context`\[0\] is not UTF-8"),
-        (b"who " * 40, b"x", "has 40 tokens"),
+        (b"who " * 40, b"x", r"`question`\[0\] has 40 tokens"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(

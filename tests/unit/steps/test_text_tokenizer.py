@@ -15,7 +15,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
-from conch_steps.text_tokenizer import REQUEST_FACTOR, TextTokenizer, ragged
+from conch_steps.text_tokenizer import TextTokenizer, ragged
+from conch_steps.texts import REQUEST_FACTOR
 
 MAX_TOKENS = 6
 VOCABULARY = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "red": 4, "bicycle": 5}

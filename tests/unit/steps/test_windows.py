@@ -55,7 +55,6 @@ def test_a_short_text_is_one_window(tokenizer: WindowTokenizer) -> None:
     (window,) = tokenizer.single(["red cafe"])
     assert window.ids == [1, 3, 4, 2]
     assert window.in_text == [False, True, True, False]
-    assert window.words == [None, 0, 1, None]
 
 
 def test_an_empty_text_is_a_window_of_special_tokens(tokenizer: WindowTokenizer) -> None:
@@ -88,7 +87,7 @@ def test_windows_cover_every_word_and_overlap_as_asked(tokenizer: WindowTokenize
 
 
 def test_each_window_of_a_pair_stands_behind_the_whole_first_text(tokenizer: WindowTokenizer) -> None:
-    windows = tokenizer.pairs(["cafe"], ["red " * 6])
+    windows = tokenizer.pairs(["cafe"], ["red " * 6], "question")
     assert len(windows) > 1
     assert all(window.ids[:3] == [1, 4, 2] for window in windows)
     assert windows[0].segments == [0, 0, 0, 1, 1, 1, 1, 1]
@@ -97,8 +96,8 @@ def test_each_window_of_a_pair_stands_behind_the_whole_first_text(tokenizer: Win
 
 
 def test_a_first_text_that_leaves_no_room_is_refused_with_its_limit(tokenizer: WindowTokenizer) -> None:
-    with pytest.raises(InvalidInput, match="first text of pair 1 has 3 tokens, the limit is 2"):
-        tokenizer.pairs(["red red", "red red red"], ["red", "red"])
+    with pytest.raises(InvalidInput, match=r"`question`\[1\] has 3 tokens, the limit is 2: shorten it"):
+        tokenizer.pairs(["red red", "red red red"], ["red", "red"], "question")
 
 
 def test_an_overlap_that_no_window_holds_is_a_fault_of_the_configuration(file: Path) -> None:

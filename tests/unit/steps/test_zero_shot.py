@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
 from conch_steps.serving import StepModel, StepRequest
+from conch_steps.texts import MAX_TEXT_BYTES
 from conch_steps.zero_shot import MAX_ROWS, Question, Rules, checked_template, ranked, read_question, require_rows
 from conch_steps.zero_shot_entailment import EntailmentClasses, EntailmentRanking
 from conch_steps.zero_shot_similarity import SimilarityRanking, scale_of
@@ -65,6 +66,7 @@ def test_a_label_may_hold_the_mark_of_its_own_place(ask: Any) -> None:
         (["t"], [[b"\xff"]], r"`labels`\[0\]\[0\] is not UTF-8: byte 0 is 0xff"),
         (["t"], [["a" * 2000]], r"`labels`\[0\]\[0\] has 2000 bytes"),
         (["t", b"a\xfe"], [["a"], ["a"]], r"`text`\[1\] is not UTF-8: byte 1 is 0xfe"),
+        (["t" * MAX_TEXT_BYTES] * 5, [["a"]] * 5, "`text` has more than 4194304 bytes together"),
         (["t", "u"], [["a"]], "`labels` has 1 rows for 2 texts"),
     ],
 )
