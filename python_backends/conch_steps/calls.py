@@ -3,8 +3,9 @@
 A step that expands its input (a long text into windows, a text into one row a label) cannot hand the rows on through
 an ensemble, whose tensors keep one batch dimension. It asks the model itself instead, Triton's BLS. Rows are sorted by
 length before they are cut into chunks, so that a chunk holds little padding, and a chunk has an upper bound of tokens
-as well, so that a long document does not keep every other request waiting behind one execution. Several chunks are
-under way at once, because the model may have several instances.
+as well, so that a long document does not keep every other request waiting behind one execution. Two chunks of a
+request are under way at once, so that the model need not wait for the step; more of them would be joined to one long
+execution in the model's queue.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import CallFailed
+from conch_steps.serving import require_time
 from conch_steps.text_tokenizer import ragged
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
-TOKENS_A_CHUNK = 4096
-CHUNKS_AT_ONCE = 4
+TOKENS_A_CHUNK = 2048
+CHUNKS_AT_ONCE = 2
 
 
 class ModelCalls:
@@ -32,7 +34,6 @@ class ModelCalls:
         self._pb_utils = pb_utils
         self._model = model
         self._max_rows = max_rows
-        self._callers = ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix=f"calls-{model}")
 
     def token_rows(
         self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None, output: str
@@ -40,7 +41,7 @@ class ModelCalls:
         """The model's `output` for each row of token ids, in their order.
 
         The output of a token-level model, [width, ...] a row, is as wide as its chunk: cut it to the row's length.
-        Raises CallFailed with the model's own error.
+        Raises CallFailed with the model's own error, OutOfTime when nobody waits any more.
         """
         answers: list[npt.NDArray[Any]] = [np.empty(0)] * len(rows)
         chunks = like_length_chunks([len(row) for row in rows], self._max_rows, TOKENS_A_CHUNK)
@@ -48,9 +49,15 @@ class ModelCalls:
             ragged([rows[i] for i in chunk], None if segments is None else [segments[i] for i in chunk])
             for chunk in chunks
         ]
-        for chunk, answer in zip(chunks, self._callers.map(lambda each: self(each, [output]), inputs), strict=True):
-            for index, row in zip(chunk, answer[output], strict=True):
-                answers[index] = row
+        # A pool of its own: in a common one a long text's chunks would all go before everyone else's.
+        callers = ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix=f"calls-{self._model}")
+        try:
+            for chunk, answer in zip(chunks, callers.map(lambda each: self(each, [output]), inputs), strict=True):
+                require_time()
+                for index, row in zip(chunk, answer[output], strict=True):
+                    answers[index] = row
+        finally:
+            callers.shutdown(cancel_futures=True)
         return answers
 
     def __call__(self, tensors: Tensors, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

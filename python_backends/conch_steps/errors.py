@@ -3,6 +3,7 @@
     StepError
     ├── InvalidInput       the caller sent tensors that cannot be answered: INVALID_ARG (HTTP 400)
     ├── WrongAnswer        the model failed, or answered in an impossible shape: INTERNAL (HTTP 500)
+    ├── OutOfTime          the caller has stopped waiting before the answer was ready: UNAVAILABLE (HTTP 503)
     ├── CallFailed         another model that the step called gave an error, which keeps its code
     ├── StoreFailed        what the step keeps on disk cannot be read or written: INTERNAL (HTTP 500), or not loaded
     ├── ModelConfigError   config.pbtxt asks for what the model or this machine does not give: not loaded
@@ -27,6 +28,10 @@ class InvalidInput(StepError):
 
 class WrongAnswer(StepError):
     """The model failed, or answered in an impossible shape."""
+
+
+class OutOfTime(StepError):
+    """The request's own time limit is over, so the rest of the work is left undone."""
 
 
 class CallFailed(StepError):

@@ -8,19 +8,31 @@ adaptors pass it in, so that steps can be run and tested without a server.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.errors import CallFailed, InvalidInput, ModelConfigError
+from conch_steps.errors import CallFailed, InvalidInput, ModelConfigError, OutOfTime
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+Answer = Callable[["StepRequest"], Tensors]
+
+REQUESTS_AT_ONCE = 32
+"""More wait in Triton's queue."""
+
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+"""When the caller of the request that a thread is answering stops waiting, on the monotonic clock. Triton hands a
+request's `timeout` through an ensemble to its steps, a cancellation it does not."""
 
 
 @dataclass(frozen=True)
@@ -76,36 +88,75 @@ class StepRequest:
         return dict(json.loads(self._request.parameters() or "{}"))
 
 
-def answer_each(
-    pb_utils: Any,
-    requests: Sequence[Any],
-    answer: Callable[[StepRequest], Tensors],
-    callers: Executor | None = None,
-) -> list[Any]:
+def answer_each(pb_utils: Any, requests: Sequence[Any], answer: Answer) -> list[Any]:
     """One InferenceResponse a request, in order: the tensors `answer` gives, or the error it raises.
 
-    InvalidInput becomes INVALID_ARG (HTTP 400). Anything else is a fault of ours: it becomes INTERNAL for that request
-    only, with its message but without a stack trace, which goes to the server's log instead. With `callers` the
-    requests are answered side by side: for steps that mostly wait for a model that they call.
+    InvalidInput becomes INVALID_ARG (HTTP 400), OutOfTime UNAVAILABLE. Anything else is a fault of ours: it becomes
+    INTERNAL for that request only, with its message but without a stack trace, which goes to the server's log instead.
     """
-    each = partial(_answer_one, pb_utils, answer)
-    return [each(request) for request in requests] if callers is None else list(callers.map(each, requests))
+    return [_answer_one(pb_utils, request, answer) for request in requests]
 
 
-def _answer_one(pb_utils: Any, answer: Callable[[StepRequest], Tensors], request: Any) -> Any:
+class SideBySide:
+    """Answers requests as `answer_each` does, but side by side and each as soon as it is done.
+
+    For steps that wait for a model that they call, with a long text for a minute: `execute` hands the requests over and
+    returns, so that the next ones are not kept waiting behind it.
+    """
+
+    def __init__(self, pb_utils: Any, answer: Answer) -> None:
+        self._pb_utils = pb_utils
+        self._answer = answer
+        self._callers = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="requests")
+        self._free = Semaphore(REQUESTS_AT_ONCE)
+
+    def answer(self, requests: Sequence[Any]) -> None:
+        """Returns once every request has a thread of its own; its answer goes through its response sender."""
+        for request in requests:
+            self._free.acquire()
+            self._callers.submit(self._send, request, request.get_response_sender())
+
+    def _send(self, request: Any, sender: Any) -> None:
+        final = self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        try:
+            sender.send(_answer_one(self._pb_utils, request, self._answer), flags=final)
+        except Exception as problem:  # no shared memory left for the tensors; an error is small
+            sender.send(_fault(self._pb_utils, problem), flags=final)
+        finally:
+            self._free.release()
+
+
+def require_time() -> None:
+    """Raise OutOfTime when nobody waits any more for the request that this thread is answering."""
+    if time.monotonic() > _deadline.get():
+        raise OutOfTime("the request's `timeout` is over before its answer was ready: allow more, or ask for less")
+
+
+def _answer_one(pb_utils: Any, request: Any, answer: Answer) -> Any:
+    timeout_us = request.timeout()
+    before = _deadline.set(time.monotonic() + timeout_us / 1e6 if timeout_us else math.inf)
     try:
         tensors = answer(StepRequest(request))
+        wanted = set(request.requested_output_names())
+        return pb_utils.InferenceResponse(
+            output_tensors=[pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
+        )
     except InvalidInput as problem:
         return _failed(pb_utils, str(problem), pb_utils.TritonError.INVALID_ARG)
+    except OutOfTime as problem:
+        return _failed(pb_utils, str(problem), pb_utils.TritonError.UNAVAILABLE)
     except CallFailed as problem:
         return _failed(pb_utils, str(problem), problem.code)
-    except Exception as problem:
-        pb_utils.Logger.log_error(f"{type(problem).__name__}: {problem}")
-        return _failed(pb_utils, f"{type(problem).__name__}: {problem}", pb_utils.TritonError.INTERNAL)
-    wanted = set(request.requested_output_names())
-    return pb_utils.InferenceResponse(
-        output_tensors=[pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
-    )
+    except BaseException as problem:  # a panic of the tokenizers library is no Exception
+        return _fault(pb_utils, problem)
+    finally:
+        _deadline.reset(before)
+
+
+def _fault(pb_utils: Any, problem: BaseException) -> Any:
+    said = f"{type(problem).__name__}: {problem}"
+    pb_utils.Logger.log_error(said)
+    return _failed(pb_utils, said, pb_utils.TritonError.INTERNAL)
 
 
 def _failed(pb_utils: Any, message: str, code: int) -> Any:

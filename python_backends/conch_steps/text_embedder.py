@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.calls import like_length_chunks
+from conch_steps.serving import require_time
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Call: TypeAlias = Callable[[Mapping[str, npt.NDArray[Any]], Sequence[str]], Mapping[str, npt.NDArray[Any]]]
@@ -27,11 +28,12 @@ class TextEmbedder:
         self._max_rows = max_rows
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Vector]:
-        """A vector [dimensions] for each text. Raises what the call raises."""
+        """A vector [dimensions] for each text. Raises what the call raises, and OutOfTime."""
         distinct = list(dict.fromkeys(texts))
         raw = [text.encode() for text in distinct]
         vectors: dict[str, Vector] = {}
         for chunk in like_length_chunks([len(each) for each in raw], self._max_rows, BYTES_A_CHUNK):
+            require_time()
             rows = np.array([[raw[index]] for index in chunk], dtype=np.object_)
             answers = self._call({"text": rows}, [EMBEDDING])[EMBEDDING]
             vectors.update(zip((distinct[index] for index in chunk), answers, strict=True))

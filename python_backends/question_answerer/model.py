@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -11,10 +10,8 @@ from conch_steps.answers import AnswerFinder
 from conch_steps.calls import ModelCalls
 from conch_steps.errors import ModelConfigError
 from conch_steps.manifest import verify_manifest
-from conch_steps.serving import StepModel, answer_each
+from conch_steps.serving import SideBySide, StepModel
 
-REQUESTS_AT_ONCE = 8
-"""They wait for the model that they call, whose queue joins their windows."""
 MAX_ROWS = 64
 MAX_TOKENS = 256
 OVERLAP = 64
@@ -33,13 +30,13 @@ class TritonPythonModel:
         if "model" not in model.parameters:
             raise ModelConfigError(f"model `{model.name}`: name the `model` that gives logits among the parameters")
         calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
-        self._finder = AnswerFinder(
+        finder = AnswerFinder(
             model.version_folder / "tokenizer.json",
             model.integer("max_tokens", MAX_TOKENS),
             model.integer("overlap", OVERLAP),
             lambda rows, segments: calls.token_rows(rows, segments, "logits"),
         )
-        self._callers = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="requests")
+        self._requests = SideBySide(pb_utils, finder.answer)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        return answer_each(pb_utils, requests, self._finder.answer, self._callers)
+    def execute(self, requests: list[Any]) -> None:
+        self._requests.answer(requests)

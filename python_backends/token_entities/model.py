@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -13,11 +12,10 @@ from conch_steps.class_labels import read_labels
 from conch_steps.entities import EntityReader, Scores, WordRule, configured_strategy
 from conch_steps.errors import ModelConfigError
 from conch_steps.manifest import verify_manifest
-from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
-from conch_steps.text_tokenizer import MAX_TEXT_BYTES
+from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors
+from conch_steps.texts import MAX_TEXT_BYTES
 from conch_steps.windows import WindowTokenizer
 
-REQUESTS_AT_ONCE = 8
 MAX_ROWS = 64
 MAX_TOKENS = 256
 OVERLAP = 64
@@ -45,10 +43,10 @@ class TritonPythonModel:
             model.integer("max_text_bytes", MAX_TEXT_BYTES),
         )
         self._calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
-        self._callers = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="requests")
+        self._requests = SideBySide(pb_utils, self._answer)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        return answer_each(pb_utils, requests, self._answer, self._callers)
+    def execute(self, requests: list[Any]) -> None:
+        self._requests.answer(requests)
 
     def _answer(self, request: StepRequest) -> Tensors:
         wish = request.parameters.get("aggregation_strategy")

@@ -6,7 +6,6 @@ names a model that gives logits for premise-hypothesis pairs.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -14,14 +13,12 @@ import triton_python_backend_utils as pb_utils
 from conch_steps.calls import ModelCalls
 from conch_steps.errors import ModelConfigError
 from conch_steps.manifest import verify_manifest
-from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
+from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors
 from conch_steps.text_embedder import TextEmbedder
 from conch_steps.zero_shot import Rules, read_question
 from conch_steps.zero_shot_entailment import CLASSES_FILE, EntailmentClasses, EntailmentRanking
 from conch_steps.zero_shot_similarity import CACHED_LABELS, SimilarityRanking, scale_of
 
-REQUESTS_AT_ONCE = 8
-"""They wait for the model that they call, whose queue joins their rows."""
 MAX_ROWS = 64
 
 
@@ -40,10 +37,10 @@ class TritonPythonModel:
         verify_manifest(model.version_folder)
         self._rules = Rules.of(model)
         self._ranking = _by_similarity(model) if "embedding" in model.parameters else _by_entailment(model)
-        self._callers = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="requests")
+        self._requests = SideBySide(pb_utils, self._answer)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        return answer_each(pb_utils, requests, self._answer, self._callers)
+    def execute(self, requests: list[Any]) -> None:
+        self._requests.answer(requests)
 
     def _answer(self, request: StepRequest) -> Tensors:
         return self._ranking.answer(read_question(request, self._rules))

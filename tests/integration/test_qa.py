@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from conch_client import Answer, Client, InvalidInput
+from conch_client import Answer, Client, DeadlineExceeded, InvalidInput
 from conch_tools.pipelines import load_pipeline
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
@@ -60,6 +60,12 @@ def test_a_text_without_the_answer_gives_an_empty_one_unless_it_is_forced(client
     assert client.answer("How tall is the bridge?", FILLER, handle_impossible_answer=False).text
 
 
+@pytest.mark.parametrize("context", ["\u200b\u200d", "\x00"], ids=ascii)
+def test_a_context_of_characters_that_are_nothing_to_read_gives_an_empty_answer(client: Client, context: str) -> None:
+    assert client.answer(QUESTION, context).text == ""
+    assert client.answer(QUESTION, context, handle_impossible_answer=False).text == ""
+
+
 def test_top_k_names_the_next_best_answers(client: Client) -> None:
     answer = client.answer(QUESTION, FACT, top_k=3, max_answer_tokens=4)
     scores = [answer.score, *(other.score for other in answer.others)]
@@ -99,10 +105,27 @@ def test_a_batch_of_eight_long_texts_is_answered_each_in_its_place(client: Clien
         assert answer.start == len(FILLER * (number * 100)) + FACT.index("Ingrid")
 
 
+def test_nobody_waits_long_behind_a_long_text_or_behind_one_that_was_given_up(client: Client) -> None:
+    long = FILLER * 400
+    with ThreadPoolExecutor(2) as callers:
+        started = time.monotonic()
+        reading = callers.submit(client.answer, QUESTION, [long] * 8, timeout_s=LONG_TIMEOUT_S)
+        given_up = callers.submit(client.answer, QUESTION, [long] * 8, timeout_s=1.0)
+        with pytest.raises(DeadlineExceeded):
+            given_up.result()
+        asked = time.monotonic()
+        assert client.answer(QUESTION, FACT).text == "Ingrid Solheim"
+        answered = time.monotonic()
+        reading.result()
+        took = time.monotonic() - started
+    print(f"short: {answered - asked:.1f} s beside one of {took:.1f} s")
+    assert answered - asked < took / 3
+
+
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"context": b"\xff"}, {}, "not UTF-8"),
     ({"context": b""}, {}, "is empty"),
-    ({"question": b"why " * 300}, {}, "has 300 tokens"),
+    ({"question": b"why " * 300}, {}, r"`question`\[0\] has 300 tokens"),
     ({"context": b"a" * (1 << 21)}, {}, "the limit is"),
     ({}, {"top_k": 0}, "top_k"),
     ({}, {"handle_impossible_answer": "perhaps"}, "true or false"),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 import pytest
+
+FINAL = 1
+"""The flag of a request's last answer."""
 
 
 class Tensor:
@@ -30,6 +34,7 @@ class TritonError:
 
     INTERNAL: ClassVar[int] = 1
     INVALID_ARG: ClassVar[int] = 3
+    UNAVAILABLE: ClassVar[int] = 6
 
     def __init__(self, message: str, code: int) -> None:
         self.message, self.code = message, code
@@ -47,6 +52,25 @@ class InferenceResponse:
         return {tensor.name(): tensor.as_numpy() for tensor in self.output_tensors}
 
 
+class ResponseSender:
+    """Keeps a request's one answer, after it has refused `refuses` of them."""
+
+    def __init__(self) -> None:
+        self.answers: SimpleQueue[InferenceResponse] = SimpleQueue()
+        self.refuses = 0
+
+    def send(self, answer: InferenceResponse, flags: int) -> None:
+        assert flags == FINAL
+        if self.refuses:
+            self.refuses -= 1
+            raise RuntimeError("no shared memory left")
+        self.answers.put(answer)
+
+    def answer(self) -> InferenceResponse:
+        """Waits for it."""
+        return self.answers.get(timeout=10)
+
+
 @dataclass
 class InferenceRequest:
     """What a step is asked: tensors by name, the outputs wanted, and parameters."""
@@ -54,6 +78,14 @@ class InferenceRequest:
     tensors: Mapping[str, npt.NDArray[Any]]
     wanted: Sequence[str] = ()
     own_parameters: Mapping[str, Any] = field(default_factory=dict)
+    timeout_us: int = 0
+    sender: ResponseSender = field(default_factory=ResponseSender)
+
+    def timeout(self) -> int:
+        return self.timeout_us
+
+    def get_response_sender(self) -> ResponseSender:
+        return self.sender
 
     def inputs(self) -> list[Tensor]:
         return [Tensor(name, array) for name, array in self.tensors.items()]
@@ -79,7 +111,13 @@ class Logger:
 @pytest.fixture
 def pb_utils() -> SimpleNamespace:
     """The module that Triton gives to its Python backends, with a logger of its own."""
-    return SimpleNamespace(Tensor=Tensor, InferenceResponse=InferenceResponse, TritonError=TritonError, Logger=Logger())
+    return SimpleNamespace(
+        Tensor=Tensor,
+        InferenceResponse=InferenceResponse,
+        TritonError=TritonError,
+        TRITONSERVER_RESPONSE_COMPLETE_FINAL=FINAL,
+        Logger=Logger(),
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conch_steps.calls import ModelCalls, like_length_chunks
+from conch_steps.calls import CHUNKS_AT_ONCE, ModelCalls, like_length_chunks
 from conch_steps.errors import CallFailed
+from conch_steps.serving import answer_each
 
 UNAVAILABLE = 6
 
@@ -19,8 +22,10 @@ UNAVAILABLE = 6
 class SumOfTokens:
     """Stands for Triton's BLS: a model that answers each row with the sum of its ids, or refuses long requests."""
 
-    def __init__(self, most_rows: int = 100) -> None:
+    def __init__(self, most_rows: int = 100, takes_s: float = 0.0) -> None:
         self.most_rows = most_rows
+        self.takes_s = takes_s
+        self.now = self.most_at_once = 0
         self.rows: list[int] = []
         self._lock = threading.Lock()
         self.InferenceRequest = self._request
@@ -40,6 +45,11 @@ class SumOfTokens:
         count = len(tensors["length"])
         with self._lock:
             self.rows.append(count)
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
+        time.sleep(self.takes_s)
+        with self._lock:
+            self.now -= 1
         refused = count > self.most_rows
         error = SimpleNamespace(message=lambda: "Exceeds maximum queue size", code=lambda: UNAVAILABLE)
         total = tensors["input_ids"].sum(axis=1, keepdims=True)
@@ -63,6 +73,25 @@ def test_every_row_gets_its_own_answer_in_order() -> None:
     answers = ModelCalls(triton, "adder", max_rows=8).token_rows(rows, None, "total")
     assert [int(answer[0]) for answer in answers] == [sum(row) for row in rows]
     assert max(triton.rows) <= 8
+
+
+def test_a_text_of_many_chunks_leaves_the_model_free_for_others_between_them() -> None:
+    triton = SumOfTokens(takes_s=0.01)
+    calls = ModelCalls(triton, "adder", max_rows=1)
+    with ThreadPoolExecutor() as callers:
+        long = callers.submit(calls.token_rows, [[1]] * 40, None, "total")
+        calls.token_rows([[2]], None, "total")
+        assert not long.done()
+    assert triton.most_at_once <= CHUNKS_AT_ONCE + 1
+
+
+def test_chunks_that_nobody_waits_for_any_more_are_not_asked(pb_utils: Any, make_request: Any) -> None:
+    triton = SumOfTokens(takes_s=0.01)
+    calls = ModelCalls(triton, "adder", max_rows=1)
+    request = make_request({}, timeout_us=50_000)
+    (answer,) = answer_each(pb_utils, [request], lambda _: {"total": calls.token_rows([[1]] * 500, None, "total")[0]})
+    assert answer.error.code == pb_utils.TritonError.UNAVAILABLE
+    assert len(triton.rows) < 100
 
 
 def test_an_error_of_the_model_keeps_its_code_and_names_the_model() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
 from conch_steps.errors import InvalidInput, ModelConfigError, WrongAnswer
-from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
+from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors, answer_each, require_time
 
 MakeRequest = Callable[..., Any]
 
@@ -82,8 +83,11 @@ def test_every_request_gets_its_own_answer_in_order(
     pb_utils: Any, make_request: MakeRequest, side_by_side: bool
 ) -> None:
     requests = [make_request({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
-    with ThreadPoolExecutor(3) as callers:
-        answers = answer_each(pb_utils, requests, halves, callers if side_by_side else None)
+    if side_by_side:
+        SideBySide(pb_utils, halves).answer(requests)
+        answers = [request.sender.answer() for request in requests]
+    else:
+        answers = answer_each(pb_utils, requests, halves)
     assert [answer.tensors for answer in answers] == [{"half": [[2.0]]}, {}, {}, {}, {"half": [[3.0]]}]
     assert [answer.error and (answer.error.code, answer.error.message) for answer in answers] == [
         None,
@@ -92,6 +96,55 @@ def test_every_request_gets_its_own_answer_in_order(
         (pb_utils.TritonError.INTERNAL, "KeyError: 'no such half'"),
         None,
     ]
+
+
+def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: Any, make_request: MakeRequest) -> None:
+    go_on = Event()
+
+    def wait_for_the_first(request: StepRequest) -> Tensors:
+        if request.tensor("x")[0, 0] == 0:
+            assert go_on.wait(10)
+        return {}
+
+    slow, quick = requests = [make_request({"x": np.array([[number]])}) for number in range(2)]
+    SideBySide(pb_utils, wait_for_the_first).answer(requests)
+    assert quick.sender.answer().error is None
+    assert slow.sender.answers.empty()
+    go_on.set()
+    assert slow.sender.answer().error is None
+
+
+def test_an_answer_that_cannot_be_sent_becomes_an_error(pb_utils: Any, make_request: MakeRequest) -> None:
+    request = make_request({"x": np.array([[4]])}, ["half"])
+    request.sender.refuses = 1
+    SideBySide(pb_utils, halves).answer([request])
+    assert request.sender.answer().error.message == "RuntimeError: no shared memory left"
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it has a fault: no Exception."""
+
+
+def test_a_panic_in_a_library_fails_one_request(pb_utils: Any, make_request: MakeRequest) -> None:
+    def panic(_: StepRequest) -> Tensors:
+        raise Panic("overflow")
+
+    (answer,) = answer_each(pb_utils, [make_request({})], panic)
+    assert answer.error.message == "Panic: overflow"
+
+
+def test_work_that_nobody_waits_for_any_more_ends(pb_utils: Any, make_request: MakeRequest) -> None:
+    def long_work(_: StepRequest) -> Tensors:
+        time.sleep(0.01)
+        require_time()
+        return {}
+
+    late, patient, timeless = (make_request({}, timeout_us=timeout) for timeout in (1, 60_000_000, 0))
+    answers = answer_each(pb_utils, [late, patient, timeless], long_work)
+    assert [answer.error and answer.error.code for answer in answers] == [pb_utils.TritonError.UNAVAILABLE, None, None]
+    # What a step does between requests has all the time there is.
+    answer_each(pb_utils, [late], lambda _: {})
+    require_time()
 
 
 def test_only_faults_of_ours_are_logged(pb_utils: Any, make_request: MakeRequest) -> None:
