@@ -17,12 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import CallFailed
+from conch_steps.parameters import whole_number
 from conch_steps.text_tokenizer import ragged
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 TOKENS_A_CHUNK = 4096
 CHUNKS_AT_ONCE = 4
+MAX_ROWS = whole_number("max_rows", 64)
+"""Config parameter of every step that calls: the called model's maximum batch."""
 
 
 class ModelCalls:

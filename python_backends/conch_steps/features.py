@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.serving import StepModel
 from conch_steps.texts import utf8
 
 SCHEMA_FILE = "schema.json"
@@ -86,6 +87,11 @@ def read_schema(path: Path) -> dict[str, Feature]:
     if not schema or ENTITY in schema:
         raise ModelConfigError(f"{path} must name features, and none of them `{ENTITY}`")
     return schema
+
+
+def schema_of(model: StepModel) -> dict[str, Feature]:
+    """The features that a model's version folder names. Raises ArtifactError or ModelConfigError."""
+    return read_schema(model.version_folder / SCHEMA_FILE)
 
 
 def _feature(type: str, **said: Any) -> Feature:

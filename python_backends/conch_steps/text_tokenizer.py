@@ -15,13 +15,17 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.parameters import Declaration, whole_number
+from conch_steps.serving import StepModel
 from conch_steps.texts import utf8
 
+TOKENIZER_FILE = "tokenizer.json"
 MAX_TEXT_BYTES = 1024 * 1024
 """Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
 REQUEST_FACTOR = 4
 """A request's texts together may have this many times the bytes of one: a backend answers one request at a time, and
 64 texts of the largest size would keep everyone else waiting for a minute."""
+TEXT_BYTES = whole_number("max_text_bytes", MAX_TEXT_BYTES)
 
 
 class TextTokenizer:
@@ -33,6 +37,11 @@ class TextTokenizer:
             raise ModelConfigError(f"{tokenizer_file} sets no truncation: texts would pass the model's limit")
         self._tokenizer.no_padding()
         self._max_text_bytes = max_text_bytes
+
+    @classmethod
+    def load(cls, model: StepModel) -> TextTokenizer:
+        """From the model's version folder and parameters. Raises ArtifactError or ModelConfigError."""
+        return cls(model.version_folder / TOKENIZER_FILE, TEXT_BYTES.of(model))
 
     def encode(self, texts: npt.NDArray[np.object_]) -> dict[str, npt.NDArray[np.int32]]:
         """Token ids of `texts`, BYTES [n, 1].
@@ -51,6 +60,9 @@ class TextTokenizer:
                 f"the texts of this request have more than {limit} bytes together: send them in several requests"
             )
         return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
+
+
+DECLARED = Declaration((TEXT_BYTES,), {TOKENIZER_FILE: TextTokenizer.load})
 
 
 def read_tokenizer(file: Path) -> Tokenizer:
