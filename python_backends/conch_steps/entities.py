@@ -88,7 +88,7 @@ class WordRule:
                 unknown = model["vocab"][model["unk_id"]][0]
         except FileNotFoundError as problem:
             raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`") from problem
-        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
             raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
         return cls(unknown, bool(model.get("continuing_subword_prefix")))
 

@@ -82,7 +82,7 @@ def read_schema(path: Path) -> dict[str, Feature]:
     try:
         features: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["features"]
         schema = {name: _feature(**said) for name, said in features.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ModelConfigError(f"{path} is not a usable schema: {problem}") from problem
     if not schema or ENTITY in schema:
         raise ModelConfigError(f"{path} must name features, and none of them `{ENTITY}`")

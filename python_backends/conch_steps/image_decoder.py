@@ -64,7 +64,7 @@ class Preprocessing:
             raise ArtifactError(f"{path} is missing: run `conch build`")
         try:
             return cls.from_settings(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
             raise ModelConfigError(f"{path} is not a usable image processor file: {problem}") from problem
 
     @classmethod

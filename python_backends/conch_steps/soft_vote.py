@@ -26,7 +26,7 @@ def read_members(path: Path) -> dict[str, float]:
         raise ArtifactError(f"{path} is missing: run `conch build`")
     try:
         return {name: float(weight) for name, weight in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, TypeError, AttributeError) as problem:
+    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
         raise ModelConfigError(f"{path} must hold an object of members and their weights: {problem}") from problem
 
 

@@ -46,7 +46,7 @@ class EntailmentClasses:
             raise ArtifactError(f"{path} is missing: run `conch build`")
         try:
             return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, RecursionError) as problem:
             raise ModelConfigError(
                 f"{path} must be a JSON object with entailment, contradiction and segments: {problem}"
             ) from problem
