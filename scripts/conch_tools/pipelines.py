@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from conch_tools.errors import RepositoryError
+from conch_tools.errors import PipelineFileError, RepositoryError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -220,22 +220,20 @@ def models_of(pipelines: Sequence[Pipeline]) -> list[str]:
 
 
 def load_pipeline(folder: Path) -> Pipeline:
-    """The pipeline in a folder of the repository. Raises RepositoryError naming file and field."""
+    """The pipeline in a folder of the repository. Raises PipelineFileError naming file and fields."""
     path = folder / PIPELINE_FILE
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return Pipeline(name=folder.name, folder=folder, **content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as problem:
-        raise RepositoryError(f"{path} is not readable as TOML: {problem}") from problem
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, RecursionError) as problem:
+        raise PipelineFileError(path, [((), f"not readable as TOML: {problem}")]) from problem
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RepositoryError(f"{path}: {where}: {first['msg']}") from problem
+        raise PipelineFileError(path, [(each["loc"], each["msg"]) for each in problem.errors()]) from problem
 
 
 def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]:
     """The repository's pipelines by name, or those named in `only` with those they use. Raises RepositoryError for a
-    name that the repository lacks."""
+    name that the repository lacks, and for pipelines that use each other in a circle."""
     folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{PIPELINE_FILE}"))}
     if not folders:
         raise RepositoryError(
@@ -251,7 +249,27 @@ def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]
             _require_known(name, folders, repository)
             pipelines[name] = load_pipeline(folders[name])
             waiting.extend(pipelines[name].uses)
+    uses = {name: pipeline.uses for name, pipeline in pipelines.items()}
+    for name, used in uses.items():
+        for other in used:
+            _require_known(other, folders, repository)
+        if circle := circle_of_uses(name, uses):
+            raise RepositoryError(f"{folders[name] / PIPELINE_FILE}: uses: a circle: {' -> '.join(circle)}")
     return [pipelines[name] for name in folders if name in pipelines]
+
+
+def circle_of_uses(name: str, uses: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names from a pipeline back to itself, by what each uses; empty where there is no such way."""
+    ways, seen = [[name]], set[str]()
+    while ways:
+        way = ways.pop()
+        for used in uses.get(way[-1], ()):
+            if used == name:
+                return [*way, name]
+            if used not in seen:
+                seen.add(used)
+                ways.append([*way, used])
+    return []
 
 
 def _require_known(name: str, folders: Mapping[str, Path], repository: Path) -> None:

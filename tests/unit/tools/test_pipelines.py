@@ -6,7 +6,7 @@ import pytest
 
 from conch_tools.build.sources import describe_source
 from conch_tools.errors import RepositoryError
-from conch_tools.pipelines import Gates, load_pipeline, load_pipelines, models_of
+from conch_tools.pipelines import Gates, circle_of_uses, load_pipeline, load_pipelines, models_of
 
 SOUND = """
 task = "text-classification"
@@ -44,6 +44,8 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
     ("content", "said"),
     [
         ("task = ", "not readable as TOML"),
+        ("[" * 100_000, "not readable as TOML"),
+        ('name = "other"', "not readable as TOML"),
         (SOUND.replace("text-classification", "poetry"), "task"),
         (SOUND.replace("package", "packege"), "source.packege"),
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
@@ -85,6 +87,27 @@ def test_the_pipelines_that_one_uses_come_with_it(tmp_path: Path) -> None:
     write(tmp_path, "lost", SOUND.replace("[source]", 'uses = ["meening"]\n[source]'))
     with pytest.raises(RepositoryError, match=r"no pipeline `meening` .* did you mean `meaning`"):
         load_pipelines(tmp_path, ["lost"])
+
+
+def test_what_is_used_must_be_there_though_nobody_asked_for_it(tmp_path: Path) -> None:
+    write(tmp_path, "lost", SOUND.replace("[source]", 'uses = ["meaning"]\n[source]'))
+    with pytest.raises(RepositoryError, match="there is no pipeline `meaning`"):
+        load_pipelines(tmp_path)
+
+
+@pytest.mark.parametrize("only", [[], ["mood"]])
+def test_pipelines_do_not_use_each_other_in_a_circle(tmp_path: Path, only: list[str]) -> None:
+    for name, used in (("mood", "tone"), ("tone", "voice"), ("voice", "tone")):
+        write(tmp_path, name, SOUND.replace("[source]", f'uses = ["{used}"]\n[source]'))
+    with pytest.raises(RepositoryError, match=r"tone/pipeline\.toml: uses: a circle: tone -> voice -> tone"):
+        load_pipelines(tmp_path, only)
+
+
+def test_a_way_back_is_found_whichever_way_it_takes() -> None:
+    uses = {"a": ["x", "b"], "b": ["b", "c"], "c": ["a"]}
+    assert circle_of_uses("a", uses) == ["a", "b", "c", "a"]
+    assert circle_of_uses("b", uses) == ["b", "b"]
+    assert circle_of_uses("x", uses) == []
 
 
 def test_a_step_belongs_to_the_pipeline_with_the_longest_fitting_name(tmp_path: Path) -> None:
