@@ -37,7 +37,7 @@ class Seed:
             items = read_items(folder / ITEMS_FILE)
             vectors = np.load(folder / VECTORS_FILE)
             encoder = str(json.loads((folder / ENCODER_FILE).read_bytes())["encoder"])
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as problem:
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as problem:
             raise ArtifactError(f"the catalogue in {folder} cannot be read: {problem}: run `conch build`") from problem
         return cls.of(items, vectors, encoder)
 

@@ -63,7 +63,7 @@ class TextSide:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(float(content["logit_scale"]), int(content["max_tokens"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
             raise ModelConfigError(f"{path} is not usable: {problem}") from problem
 
 

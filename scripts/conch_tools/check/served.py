@@ -17,7 +17,6 @@ from conch_tools.check.findings import Place
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.wiring import Wiring, wirings
 
-STAND_IN = "onnxruntime"
 LOGIC = "conch_steps"
 """The folder that lies beside the adaptors and tells our backends from others of their names."""
 

@@ -119,6 +119,8 @@ def file_not_usable(served: ServedStep) -> Iterator[Problem]:
         except StepError as problem:
             what = clause(problem, served.model, served.step.version_folder)
             if what not in said:
+                # Files may be read together, so that the fault of one is met by another's reader as well.
+                said.add(what)
                 yield Problem(Place(served.step.version_folder / name), what, build_of(served.model))
 
 
