@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.calls import ModelCalls
+from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.catalogue import Catalogue, database_file
 from conch_steps.catalogue_items import Change, read_json
 from conch_steps.catalogue_seed import Seed
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
-from conch_steps.text_embedder import TextEmbedder
+from conch_steps.text_embedder import MODEL, TextEmbedder
 
 
 class TritonPythonModel:
@@ -25,9 +25,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        rows = model.integer("max_rows", 64)
-        self._catalogue = Catalogue(database_file(model.parameters, model.name), Seed.read(model.version_folder))
-        self._embed = TextEmbedder(ModelCalls(pb_utils, model.parameters["model"], rows), rows)
+        rows = MAX_ROWS.of(model)
+        self._catalogue = Catalogue(database_file(model), Seed.read(model.version_folder))
+        self._embed = TextEmbedder(ModelCalls(pb_utils, MODEL.of(model), rows), rows)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, self._change)

@@ -7,16 +7,15 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.calls import ModelCalls
+from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.catalogue import Catalogue, database_file
 from conch_steps.catalogue_seed import Seed
 from conch_steps.errors import InvalidInput, StepError
 from conch_steps.manifest import verify_manifest
-from conch_steps.retrieval import Retrieval
+from conch_steps.retrieval import EXACT, Retrieval
 from conch_steps.retrieval_query import TENSOR, Question, read_question
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
-from conch_steps.text_embedder import TextEmbedder
-from conch_steps.vector_index import EXACT_UP_TO
+from conch_steps.text_embedder import MODEL, TextEmbedder
 
 
 class TritonPythonModel:
@@ -29,12 +28,12 @@ class TritonPythonModel:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
         seed = Seed.read(model.version_folder)
-        rows = model.integer("max_rows", 64)
+        rows = MAX_ROWS.of(model)
         self._retrieval = Retrieval(
-            Catalogue(database_file(model.parameters, model.name), seed),
-            TextEmbedder(ModelCalls(pb_utils, model.parameters["model"], rows), rows),
+            Catalogue(database_file(model), seed),
+            TextEmbedder(ModelCalls(pb_utils, MODEL.of(model), rows), rows),
             seed.vectors.shape[1],
-            model.integer("exact_up_to", EXACT_UP_TO),
+            EXACT.of(model),
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

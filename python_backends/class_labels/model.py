@@ -6,7 +6,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.class_labels import ClassLabels, activation_named, read_labels
+from conch_steps.class_labels import ACTIVATION, ClassLabels, labels_of, scored_input
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
 
@@ -21,9 +21,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        activation = activation_named(model.parameters.get("activation", "softmax"))
-        self._input = "probabilities" if activation == "none" else "logits"
-        self._classes = ClassLabels(read_labels(model.version_folder / "labels.txt"), activation)
+        self._input = scored_input(model)
+        self._classes = ClassLabels(labels_of(model), ACTIVATION.of(model))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, self._rank)

@@ -16,16 +16,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conch_steps.calls import MAX_ROWS
 from conch_steps.errors import InvalidInput, WrongAnswer
+from conch_steps.parameters import SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
 from conch_steps.serving import StepRequest
+from conch_steps.text_tokenizer import TOKENIZER_FILE
 from conch_steps.texts import read_texts
-from conch_steps.windows import Window, WindowTokenizer
+from conch_steps.windows import MAX_TOKENS, OVERLAP, Window, WindowTokenizer
 
 MAX_WINDOWS = 8192
 """Rows for the model that one request may become: it keeps everyone else waiting for so many."""
@@ -34,6 +36,12 @@ TOP_K = 1
 MOST_ANSWERS = 1000
 """The largest `top_k`: so many spans are kept of each window."""
 SCORE_DIGITS = 8
+MODEL = named("model", "the name of the model that gives logits")
+DECLARED = Declaration(
+    (MODEL, MAX_ROWS, MAX_TOKENS, OVERLAP),
+    {TOKENIZER_FILE: WindowTokenizer.load},
+    (CalledModel(MODEL, MAX_ROWS, {**TOKEN_TENSORS, **SEGMENT_TENSORS}, "logits"),),
+)
 
 Logits = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Sequence[npt.NDArray[np.float32]]]
 """The model: rows of token ids and of segments to logits [at least the row's length, 2], start and end, a row."""
@@ -85,10 +93,10 @@ class Span:
 
 
 class AnswerFinder:
-    """Answers requests with the tokenizer in a file and a model that is asked for logits."""
+    """Answers requests with a tokenizer and a model that is asked for logits."""
 
-    def __init__(self, tokenizer_file: Path, max_tokens: int, overlap: int, logits: Logits) -> None:
-        self._tokenizer = WindowTokenizer(tokenizer_file, max_tokens, overlap)
+    def __init__(self, tokenizer: WindowTokenizer, logits: Logits) -> None:
+        self._tokenizer = tokenizer
         self._logits = logits
 
     def answer(self, request: StepRequest) -> dict[str, npt.NDArray[Any]]:

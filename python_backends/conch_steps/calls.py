@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import CallFailed
+from conch_steps.parameters import whole_number
 from conch_steps.serving import require_time
 from conch_steps.text_tokenizer import ragged
 
@@ -25,6 +26,8 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 TOKENS_A_CHUNK = 2048
 CHUNKS_AT_ONCE = 2
+MAX_ROWS = whole_number("max_rows", 64)
+"""Config parameter of every step that calls: the called model's maximum batch."""
 
 
 class ModelCalls:

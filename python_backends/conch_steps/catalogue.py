@@ -27,10 +27,14 @@ import numpy.typing as npt
 from conch_steps.catalogue_items import Change, Item, Outcome
 from conch_steps.catalogue_seed import Seed
 from conch_steps.errors import ModelConfigError, StoreFailed
+from conch_steps.parameters import named
+from conch_steps.serving import StepModel
 
 Vector = npt.NDArray[np.float32]
 
 STATE_VARIABLE = "CONCH_STATE"
+NAME = named("catalogue", "the name of the catalogue's database")
+STATE = named("state", f"a folder that can be written, unless the variable {STATE_VARIABLE} names one", optional=True)
 BUSY_TIMEOUT_S = 10.0
 FROM_FILE, FROM_RUN_TIME = "file", "run time"
 SCHEMA = """
@@ -59,21 +63,18 @@ class Row:
     revision: int
 
 
-def database_file(parameters: Mapping[str, str], model: str) -> Path:
+def database_file(model: StepModel) -> Path:
     """`<state>/<catalogue>.sqlite3`: config parameters `catalogue` and `state`, or the variable CONCH_STATE for that.
 
     Raises ModelConfigError when one of them is not given.
     """
-    state = parameters.get("state") or os.environ.get(STATE_VARIABLE)
+    state = STATE.given(model) or os.environ.get(STATE_VARIABLE)
     if not state:
         raise ModelConfigError(
-            f"model `{model}` keeps its catalogue in a folder that can be written: "
+            f"model `{model.name}` keeps its catalogue in a folder that can be written: "
             f"set {STATE_VARIABLE}, or the config parameter `state`"
         )
-    name = parameters.get("catalogue")
-    if not name:
-        raise ModelConfigError(f"model `{model}` needs the config parameter `catalogue`, the name of its database")
-    return Path(state) / f"{name}.sqlite3"
+    return Path(state) / f"{NAME.of(model)}.sqlite3"
 
 
 class Catalogue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from conch_steps.catalogue_items import Item, read_json
 from conch_steps.errors import ArtifactError, InvalidInput
+from conch_steps.serving import StepModel
 
 ITEMS_FILE, VECTORS_FILE, ENCODER_FILE = "catalogue.jsonl", "vectors.npy", "encoder.json"
 
@@ -36,7 +37,7 @@ class Seed:
             items = read_items(folder / ITEMS_FILE)
             vectors = np.load(folder / VECTORS_FILE)
             encoder = str(json.loads((folder / ENCODER_FILE).read_bytes())["encoder"])
-        except (OSError, ValueError, KeyError) as problem:
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as problem:
             raise ArtifactError(f"the catalogue in {folder} cannot be read: {problem}: run `conch build`") from problem
         return cls.of(items, vectors, encoder)
 
@@ -57,6 +58,10 @@ class Seed:
         (folder / ITEMS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
         np.save(folder / VECTORS_FILE, self.vectors)
         (folder / ENCODER_FILE).write_text(json.dumps({"encoder": self.encoder}) + "\n", encoding="utf-8")
+
+
+SEED_FILES: Mapping[str, Callable[[StepModel], Seed]] = {ITEMS_FILE: lambda model: Seed.read(model.version_folder)}
+"""The catalogue as its steps declare it: its three files are read together."""
 
 
 def read_items(file: Path) -> list[Item]:

@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.parameters import Declaration, Parameter
+from conch_steps.serving import StepModel
 
 Activation = Literal["softmax", "sigmoid", "none"]
+LABELS_FILE = "labels.txt"
 
 
 def read_labels(path: Path) -> list[str]:
@@ -27,16 +30,32 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
+def labels_of(model: StepModel) -> list[str]:
+    """The labels that lie in a model's version folder. Raises ArtifactError or ModelConfigError."""
+    return read_labels(model.version_folder / LABELS_FILE)
+
+
 def activation_named(name: str) -> Activation:
     """`softmax` for one class of many, `sigmoid` for any number of classes at once, `none` where the model's answers
-    are probabilities already. Raises ModelConfigError."""
+    are probabilities already. Raises ValueError."""
     if name == "softmax":
         return "softmax"
     if name == "sigmoid":
         return "sigmoid"
     if name == "none":
         return "none"
-    raise ModelConfigError(f"parameter `activation` is {name!r}, but must be softmax, sigmoid or none")
+    raise ValueError(name)
+
+
+ACTIVATION: Parameter[Activation] = Parameter("activation", "softmax, sigmoid or none", activation_named, "softmax")
+
+
+def scored_input(model: StepModel) -> str:
+    """The input that a model ranks by: what it is called says whether it is probabilities already."""
+    return "probabilities" if ACTIVATION.of(model) == "none" else "logits"
+
+
+DECLARED = Declaration((ACTIVATION,), {LABELS_FILE: labels_of}, classes_of=scored_input)
 
 
 class ClassLabels:

@@ -18,10 +18,13 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from conch_steps.calls import MAX_ROWS
+from conch_steps.class_labels import LABELS_FILE, labels_of
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
-from conch_steps.serving import StepModel
-from conch_steps.texts import MAX_TEXT_BYTES, read_texts
-from conch_steps.windows import Window, WindowTokenizer
+from conch_steps.parameters import TOKEN_TENSORS, CalledModel, Declaration, Parameter, named
+from conch_steps.text_tokenizer import TOKENIZER_FILE
+from conch_steps.texts import MAX_TEXT_BYTES, TEXT_BYTES, read_texts
+from conch_steps.windows import MAX_TOKENS, OVERLAP, Window, WindowTokenizer
 
 Scores = npt.NDArray[np.float32]
 Strategy = Literal["none", "simple", "first", "average", "max"]
@@ -85,7 +88,7 @@ class WordRule:
                 unknown = model["vocab"][model["unk_id"]][0]
         except FileNotFoundError as problem:
             raise ArtifactError(f"{tokenizer_file} is missing: run `conch build`") from problem
-        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
             raise ModelConfigError(f"{tokenizer_file} is not a tokenizer: {problem}") from problem
         return cls(unknown, bool(model.get("continuing_subword_prefix")))
 
@@ -178,12 +181,15 @@ def strategy_named(name: object) -> Strategy:
     return cast(Strategy, name)
 
 
-def configured_strategy(model: StepModel) -> Strategy:
-    """The strategy that the model's config parameters name, `simple` if none. Raises ModelConfigError."""
-    try:
-        return strategy_named(model.parameters.get("aggregation_strategy", "simple"))
-    except InvalidInput as problem:
-        raise ModelConfigError(f"model `{model.name}`: {problem}") from problem
+STRATEGY: Parameter[Strategy] = Parameter(
+    "aggregation_strategy", f"one of {', '.join(get_args(Strategy))}", strategy_named, "simple"
+)
+MODEL = named("model", "the name of the token classifier to call")
+DECLARED = Declaration(
+    (MODEL, MAX_ROWS, MAX_TOKENS, OVERLAP, STRATEGY, TEXT_BYTES),
+    {TOKENIZER_FILE: WindowTokenizer.load, LABELS_FILE: labels_of},
+    (CalledModel(MODEL, MAX_ROWS, TOKEN_TENSORS, "logits"),),
+)
 
 
 def joined(windows: Sequence[Sequence[Entity]]) -> list[Entity]:

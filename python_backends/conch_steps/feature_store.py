@@ -11,9 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conch_steps.errors import ArtifactError, ModelConfigError
-from conch_steps.features import ENTITY, Values
+from conch_steps.features import ENTITY, SCHEMA_FILE, Values, schema_of
+from conch_steps.parameters import Declaration, named
+from conch_steps.serving import StepModel
 
 REPOSITORY_FILE = "feature_store.yaml"
+LOOKUP = named("lookup", "the name of a feature view", optional=True)
+
+
+def require_repository(folder: Path) -> None:
+    """Raise ArtifactError unless the folder is a Feast repository."""
+    if not (folder / REPOSITORY_FILE).is_file():
+        raise ArtifactError(f"{folder / REPOSITORY_FILE} is missing: run `conch build`")
+
+
+def _required_repository(model: StepModel) -> None:
+    if LOOKUP.given(model) is not None:
+        require_repository(model.version_folder)
+
+
+DECLARED = Declaration((LOOKUP,), {SCHEMA_FILE: schema_of, REPOSITORY_FILE: _required_repository})
 
 
 class StoredFeatures:
@@ -21,8 +38,7 @@ class StoredFeatures:
 
     def __init__(self, repository: Path, view: str) -> None:
         """Raises ArtifactError when the repository is absent, ModelConfigError when it has no such view."""
-        if not (repository / REPOSITORY_FILE).is_file():
-            raise ArtifactError(f"{repository / REPOSITORY_FILE} is missing: run `conch build`")
+        require_repository(repository)
         with warnings.catch_warnings():
             # Pydantic finds fault with Feast's own classes, which nobody here can mend.
             warnings.simplefilter("ignore")

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.serving import StepModel
 from conch_steps.texts import utf8
 
 SCHEMA_FILE = "schema.json"
@@ -81,11 +82,16 @@ def read_schema(path: Path) -> dict[str, Feature]:
     try:
         features: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["features"]
         schema = {name: _feature(**said) for name, said in features.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ModelConfigError(f"{path} is not a usable schema: {problem}") from problem
     if not schema or ENTITY in schema:
         raise ModelConfigError(f"{path} must name features, and none of them `{ENTITY}`")
     return schema
+
+
+def schema_of(model: StepModel) -> dict[str, Feature]:
+    """The features that a model's version folder names. Raises ArtifactError or ModelConfigError."""
+    return read_schema(model.version_folder / SCHEMA_FILE)
 
 
 def _feature(type: str, **said: Any) -> Feature:

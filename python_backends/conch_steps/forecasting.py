@@ -13,11 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import InvalidInput, WrongAnswer
+from conch_steps.parameters import Declaration, whole_number
 
 Floats = npt.NDArray[np.float32]
 Tensors = dict[str, npt.NDArray[Any]]
 
 LARGEST = float(np.finfo(np.float32).max)
+LENGTH = whole_number("length", 96)
+"""Values of the window."""
+MAX_HORIZON = whole_number("max_horizon", 60)
+"""Steps of the network."""
+WINDOW_DECLARED = Declaration((LENGTH, MAX_HORIZON))
 
 
 class SeriesWindow:

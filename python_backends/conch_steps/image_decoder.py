@@ -21,13 +21,17 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.parameters import Declaration, whole_number
+from conch_steps.serving import StepModel
 
+PREPROCESSING_FILE = "preprocessor_config.json"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
 """Larger images are refused: 50 megapixels decode to 200 MB, which no model here has a use for."""
 REQUEST_FACTOR = 4
 """A request's images together may have this many times the pixels of one: a backend answers one request at a time, and
 64 images of the largest size would keep everyone else waiting for a minute."""
+PIXELS = whole_number("max_pixels", MAX_PIXELS)
 WHITE = (255, 255, 255, 255)
 _TURNS: Mapping[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,7 +64,7 @@ class Preprocessing:
             raise ArtifactError(f"{path} is missing: run `conch build`")
         try:
             return cls.from_settings(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
             raise ModelConfigError(f"{path} is not a usable image processor file: {problem}") from problem
 
     @classmethod
@@ -95,6 +99,11 @@ class ImageDecoder:
     def __init__(self, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> None:
         self._preprocessing = preprocessing
         self._max_pixels = max_pixels
+
+    @classmethod
+    def load(cls, model: StepModel) -> ImageDecoder:
+        """From the model's version folder and parameters. Raises ArtifactError or ModelConfigError."""
+        return cls(Preprocessing.from_file(model.version_folder / PREPROCESSING_FILE), PIXELS.of(model))
 
     def decode(self, images: npt.NDArray[np.object_]) -> npt.NDArray[np.float32]:
         """Pixels FP32 [n, channels, height, width] of `images`, BYTES [n, 1]. Raises InvalidInput naming the image."""
@@ -144,6 +153,9 @@ class ImageDecoder:
                 "send a smaller image"
             )
         return image
+
+
+DECLARED = Declaration((PIXELS,), {PREPROCESSING_FILE: ImageDecoder.load})
 
 
 @contextlib.contextmanager

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import ClassLabels
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
-from conch_steps.text_tokenizer import read_tokenizer
-from conch_steps.zero_shot import SLOT, checked_labels, checked_template
+from conch_steps.parameters import TOKEN_TENSORS, CalledModel, Declaration, Parameter, named, whole_number
+from conch_steps.serving import StepModel
+from conch_steps.text_tokenizer import TOKENIZER_FILE, read_tokenizer
+from conch_steps.zero_shot import SLOT, TEMPLATE_WANTED, checked_labels, checked_template
 
 Vector = npt.NDArray[np.float32]
 EmbedRows = Callable[[Sequence[Sequence[int]]], Sequence[Vector]]
@@ -31,6 +34,11 @@ MAX_LABELS = 4096
 """Different labels of one request: a text model takes a second or more for as many, while everyone else waits."""
 KEPT_EMBEDDINGS = 4096
 """512 numbers each: 8 MB."""
+SIDE_FILE = "match.json"
+MODEL = named("model", "the name of the model that embeds labels")
+TEMPLATE = Parameter("hypothesis_template", TEMPLATE_WANTED, checked_template, DEFAULT_TEMPLATE)
+KEPT = whole_number("kept_embeddings", KEPT_EMBEDDINGS)
+LABELS_OF_A_REQUEST = whole_number("max_labels", MAX_LABELS)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,11 @@ class TextSide:
     """Longest sentence that the text model takes, special tokens included."""
 
     @classmethod
+    def load(cls, model: StepModel) -> TextSide:
+        """From the model's version folder. Raises ArtifactError or ModelConfigError."""
+        return cls.from_file(model.version_folder / SIDE_FILE)
+
+    @classmethod
     def from_file(cls, path: Path) -> TextSide:
         """Read match.json. Raises ArtifactError when absent, ModelConfigError when not usable."""
         if not path.is_file():
@@ -50,7 +63,7 @@ class TextSide:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(float(content["logit_scale"]), int(content["max_tokens"]))
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
             raise ModelConfigError(f"{path} is not usable: {problem}") from problem
 
 
@@ -64,6 +77,11 @@ class Sentences:
         self._tokenizer.no_truncation()
         self._max_tokens = max_tokens
 
+    @classmethod
+    def load(cls, model: StepModel) -> Sentences:
+        """From the model's version folder. Raises ArtifactError or ModelConfigError."""
+        return cls(model.version_folder / TOKENIZER_FILE, TextSide.load(model).max_tokens)
+
     def ids(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token ids of each sentence. Raises InvalidInput naming the first that is too long."""
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
@@ -74,6 +92,13 @@ class Sentences:
                     "label or `hypothesis_template`"
                 )
         return rows
+
+
+DECLARED = Declaration(
+    (MODEL, MAX_ROWS, TEMPLATE, KEPT, LABELS_OF_A_REQUEST),
+    {SIDE_FILE: TextSide.load, TOKENIZER_FILE: Sentences.load},
+    (CalledModel(MODEL, MAX_ROWS, TOKEN_TENSORS, "embedding"),),
+)
 
 
 class ImageText:

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.catalogue import Catalogue, Row
+from conch_steps.calls import MAX_ROWS
+from conch_steps.catalogue import NAME, STATE, Catalogue, Row
 from conch_steps.catalogue_items import Item
+from conch_steps.catalogue_seed import SEED_FILES
 from conch_steps.errors import InvalidInput, StepError
+from conch_steps.parameters import Declaration, whole_number
 from conch_steps.retrieval_query import Filter, Question
-from conch_steps.text_embedder import Vector
+from conch_steps.text_embedder import CALL, MODEL, Vector
 from conch_steps.vector_index import EXACT_UP_TO, VectorIndex
 
 Embed = Callable[[Sequence[str]], Mapping[str, Vector]]
@@ -26,6 +29,9 @@ DISLIKE_WEIGHT = 0.5
 """How far dislikes push: they say less about a taste than likes do."""
 SCORE_DIGITS = 6
 NO_DIRECTION = 1e-6
+EXACT = whole_number("exact_up_to", EXACT_UP_TO)
+CHANGES_DECLARED = Declaration((NAME, STATE, MODEL, MAX_ROWS), SEED_FILES, (CALL,))
+SEARCH_DECLARED = Declaration((*CHANGES_DECLARED.parameters, EXACT), SEED_FILES, (CALL,))
 
 
 class Retrieval:

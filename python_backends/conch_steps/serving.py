@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.errors import CallFailed, InvalidInput, ModelConfigError, OutOfTime
+from conch_steps.errors import CallFailed, InvalidInput, OutOfTime
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 Answer = Callable[["StepRequest"], Tensors]
@@ -50,15 +50,6 @@ class StepModel:
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         folder = Path(args["model_repository"]) / args["model_version"]
         return cls(args["model_name"], folder, parameters)
-
-    def integer(self, key: str, default: int) -> int:
-        """A whole number above zero among the model's config parameters. Raises ModelConfigError."""
-        text = self.parameters.get(key, str(default))
-        if not text.isascii() or not text.isdigit() or int(text) == 0:
-            raise ModelConfigError(
-                f"model `{self.name}`: parameter `{key}` is {text!r}, but must be a whole number above zero"
-            )
-        return int(text)
 
 
 class StepRequest:

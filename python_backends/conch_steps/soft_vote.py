@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, ModelConfigError, WrongAnswer
+from conch_steps.parameters import Declaration
+from conch_steps.serving import StepModel
 
 MEMBERS_FILE = "members.json"
 
@@ -24,7 +26,7 @@ def read_members(path: Path) -> dict[str, float]:
         raise ArtifactError(f"{path} is missing: run `conch build`")
     try:
         return {name: float(weight) for name, weight in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, TypeError, AttributeError) as problem:
+    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
         raise ModelConfigError(f"{path} must hold an object of members and their weights: {problem}") from problem
 
 
@@ -38,6 +40,11 @@ class SoftVote:
             raise ModelConfigError(f"the weights {dict(members)} must be zero or more, finite, and one above zero")
         self._shares = {name: weight / total for name, weight in members.items()}
 
+    @classmethod
+    def load(cls, model: StepModel) -> SoftVote:
+        """From the model's version folder. Raises ArtifactError or ModelConfigError."""
+        return cls(read_members(model.version_folder / MEMBERS_FILE))
+
     def average(self, of: Callable[[str], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """Probabilities FP32 [n, classes], from those of each member by name. Raises WrongAnswer when they differ in
         shape or are not numbers."""
@@ -50,3 +57,6 @@ class SoftVote:
                 raise WrongAnswer(f"member `{name}` gives no probabilities (NaN or infinite)")
         average = sum(share * opinions[name].astype(np.float64) for name, share in self._shares.items())
         return np.asarray(average, dtype=np.float32)
+
+
+DECLARED = Declaration(files={MEMBERS_FILE: SoftVote.load})

@@ -8,14 +8,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.calls import like_length_chunks
+from conch_steps.calls import MAX_ROWS, like_length_chunks
+from conch_steps.parameters import CalledModel, named
 from conch_steps.serving import require_time
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Call: TypeAlias = Callable[[Mapping[str, npt.NDArray[Any]], Sequence[str]], Mapping[str, npt.NDArray[Any]]]
 """A model: tensors by name and the outputs wanted, to the outputs."""
 
-EMBEDDING = "embedding"
+TEXT, EMBEDDING = "text", "embedding"
+"""Input and output of a pipeline that embeds."""
+MODEL = named("model", "the name of the pipeline that embeds")
+CALL = CalledModel(MODEL, MAX_ROWS, {TEXT: "TYPE_STRING"}, EMBEDDING)
 BYTES_A_CHUNK = 512 * 1024
 """Of text, padded to the longest of its chunk: well below what the embedding pipeline takes in one request."""
 
@@ -35,6 +39,6 @@ class TextEmbedder:
         for chunk in like_length_chunks([len(each) for each in raw], self._max_rows, BYTES_A_CHUNK):
             require_time()
             rows = np.array([[raw[index]] for index in chunk], dtype=np.object_)
-            answers = self._call({"text": rows}, [EMBEDDING])[EMBEDDING]
+            answers = self._call({TEXT: rows}, [EMBEDDING])[EMBEDDING]
             vectors.update(zip((distinct[index] for index in chunk), answers, strict=True))
         return vectors

@@ -15,7 +15,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from conch_steps.errors import ArtifactError, ModelConfigError
-from conch_steps.texts import MAX_TEXT_BYTES, read_texts
+from conch_steps.parameters import Declaration
+from conch_steps.serving import StepModel
+from conch_steps.texts import MAX_TEXT_BYTES, TEXT_BYTES, read_texts
+
+TOKENIZER_FILE = "tokenizer.json"
 
 
 class TextTokenizer:
@@ -28,6 +32,11 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._max_text_bytes = max_text_bytes
 
+    @classmethod
+    def load(cls, model: StepModel) -> TextTokenizer:
+        """From the model's version folder and parameters. Raises ArtifactError or ModelConfigError."""
+        return cls(model.version_folder / TOKENIZER_FILE, TEXT_BYTES.of(model))
+
     def encode(self, texts: npt.NDArray[np.object_]) -> dict[str, npt.NDArray[np.int32]]:
         """Token ids of `texts`, BYTES [n, 1].
 
@@ -37,6 +46,9 @@ class TextTokenizer:
         """
         rows = read_texts(texts, "text", self._max_text_bytes)
         return ragged([encoding.ids for encoding in self._tokenizer.encode_batch_fast(rows)])
+
+
+DECLARED = Declaration((TEXT_BYTES,), {TOKENIZER_FILE: TextTokenizer.load})
 
 
 def read_tokenizer(file: Path) -> Tokenizer:

@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import InvalidInput
+from conch_steps.parameters import whole_number
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Longer texts are refused: tokenisation is linear in the text, truncation comes after it."""
 REQUEST_FACTOR = 4
 """A request's texts together may have this many times the bytes of one: 64 texts of the largest size would keep a step
 busy for a minute."""
+TEXT_BYTES = whole_number("max_text_bytes", MAX_TEXT_BYTES)
+"""Config parameter of the steps that read texts."""
 
 
 def read_texts(tensor: npt.NDArray[np.object_], name: str, max_bytes: int = MAX_TEXT_BYTES) -> list[str]:

@@ -16,7 +16,12 @@ from threading import Lock
 from tokenizers import Encoding
 
 from conch_steps.errors import InvalidInput, ModelConfigError
-from conch_steps.text_tokenizer import read_tokenizer
+from conch_steps.parameters import whole_number
+from conch_steps.serving import StepModel
+from conch_steps.text_tokenizer import TOKENIZER_FILE, read_tokenizer
+
+MAX_TOKENS = whole_number("max_tokens", 256)
+OVERLAP = whole_number("overlap", 64)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class WindowTokenizer:
         room = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if not 0 <= overlap < room:
             raise ModelConfigError(f"`overlap` is {overlap}, but a window of {max_tokens} has room for {room} tokens")
+
+    @classmethod
+    def load(cls, model: StepModel) -> WindowTokenizer:
+        """From the model's version folder and parameters. Raises ArtifactError or ModelConfigError."""
+        return cls(model.version_folder / TOKENIZER_FILE, MAX_TOKENS.of(model), OVERLAP.of(model))
 
     def single(self, texts: Sequence[str]) -> list[Window]:
         """The windows of each text, in order; at least one a text."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conch_steps.errors import InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.errors import InvalidInput, WrongAnswer
+from conch_steps.parameters import Parameter, whole_number
 from conch_steps.serving import StepModel, StepRequest
 from conch_steps.texts import read_texts, utf8
 
@@ -26,6 +27,7 @@ MAX_ROWS = 8192
 """Rows for the model that one request may become: it keeps everyone else waiting for so many."""
 SLOT = "{}"
 """Where the label goes in a template."""
+TEMPLATE_WANTED = f"a text of at most {MAX_TEMPLATE_CHARACTERS} characters with {SLOT} once, where the label goes"
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,8 @@ class Rules:
 
     @classmethod
     def of(cls, model: StepModel) -> Rules:
-        """From `hypothesis_template` (required) and `max_labels`. Raises ModelConfigError."""
-        try:
-            template = checked_template(model.parameters.get("hypothesis_template"))
-        except InvalidInput as problem:
-            raise ModelConfigError(f"model `{model.name}`: {problem}") from problem
-        return cls(template, model.integer("max_labels", MAX_LABELS))
+        """From the config parameters. Raises ModelConfigError."""
+        return cls(TEMPLATE.of(model), LABELS_OF_A_TEXT.of(model))
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,11 @@ def checked_template(template: object) -> str:
     """The template. Raises InvalidInput unless the label has exactly one place in it."""
     if isinstance(template, str) and template.count(SLOT) == 1 and len(template) <= MAX_TEMPLATE_CHARACTERS:
         return template
-    raise InvalidInput(
-        f"parameter `hypothesis_template` is {template!r:.80}, but must be a text of at most "
-        f"{MAX_TEMPLATE_CHARACTERS} characters with {SLOT} once, where the label goes"
-    )
+    raise InvalidInput(f"parameter `hypothesis_template` is {template!r:.80}, but must be {TEMPLATE_WANTED}")
+
+
+TEMPLATE = Parameter("hypothesis_template", TEMPLATE_WANTED, checked_template)
+LABELS_OF_A_TEXT = whole_number("max_labels", MAX_LABELS)
 
 
 def require_rows(count: int) -> None:

@@ -14,12 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
+from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
-from conch_steps.text_tokenizer import read_tokenizer
-from conch_steps.zero_shot import Question, ranked, require_rows
+from conch_steps.parameters import SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
+from conch_steps.text_tokenizer import TOKENIZER_FILE, read_tokenizer
+from conch_steps.zero_shot import LABELS_OF_A_TEXT, TEMPLATE, Question, ranked, require_rows
 
 ClassLogits: TypeAlias = npt.NDArray[np.float32]
 Infer: TypeAlias = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]] | None], Sequence[ClassLogits]]
@@ -44,24 +46,44 @@ class EntailmentClasses:
             raise ArtifactError(f"{path} is missing: run `conch build`")
         try:
             return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, RecursionError) as problem:
             raise ModelConfigError(
                 f"{path} must be a JSON object with entailment, contradiction and segments: {problem}"
             ) from problem
+
+
+def pair_tokenizer(file: Path) -> tuple[Tokenizer, int]:
+    """The tokenizer in a file, which must cut premises only, and how many tokens a pair has at most.
+
+    Raises ArtifactError or ModelConfigError.
+    """
+    tokenizer = read_tokenizer(file)
+    truncation = tokenizer.truncation
+    if truncation is None or truncation["strategy"] != "only_first":
+        raise ModelConfigError(f"{file} must truncate with the strategy only_first")
+    tokenizer.no_padding()
+    return tokenizer, int(truncation["max_length"])
+
+
+MODEL = named("model", "the name of a model for premise-hypothesis pairs, unless `embedding` names a pipeline")
+DECLARED = Declaration(
+    (MODEL, MAX_ROWS, TEMPLATE, LABELS_OF_A_TEXT),
+    {
+        TOKENIZER_FILE: lambda model: pair_tokenizer(model.version_folder / TOKENIZER_FILE),
+        CLASSES_FILE: lambda model: EntailmentClasses.read(model.version_folder / CLASSES_FILE),
+    },
+    (CalledModel(MODEL, MAX_ROWS, TOKEN_TENSORS, "logits", SEGMENT_TENSORS),),
+)
 
 
 class EntailmentRanking:
     """Ranks labels by the entailment of their hypotheses."""
 
     def __init__(self, tokenizer_file: Path, classes: EntailmentClasses, infer: Infer) -> None:
-        self._tokenizer = read_tokenizer(tokenizer_file)
-        truncation = self._tokenizer.truncation
-        if truncation is None or truncation["strategy"] != "only_first":
-            raise ModelConfigError(f"{tokenizer_file} must truncate with the strategy only_first")
-        self._tokenizer.no_padding()
+        self._tokenizer, longest = pair_tokenizer(tokenizer_file)
         # A premise keeps at least one token.
         special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
-        self._most_hypothesis_tokens = int(truncation["max_length"]) - special - 1
+        self._most_hypothesis_tokens = longest - special - 1
         self._classes = classes
         self._infer = infer
 

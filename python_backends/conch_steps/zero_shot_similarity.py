@@ -16,11 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
-from conch_steps.errors import InvalidInput, ModelConfigError
-from conch_steps.serving import StepModel
-from conch_steps.text_embedder import Vector
-from conch_steps.zero_shot import Question, ranked, require_rows
+from conch_steps.errors import InvalidInput
+from conch_steps.parameters import CalledModel, Declaration, Parameter, named, whole_number
+from conch_steps.text_embedder import EMBEDDING, TEXT, Vector
+from conch_steps.zero_shot import LABELS_OF_A_TEXT, TEMPLATE, Question, ranked, require_rows
 
 Embed: TypeAlias = Callable[[Sequence[str]], Mapping[str, Vector]]
 """Texts to the embedding [dim] of each, however many: conch_steps.text_embedder."""
@@ -32,16 +33,22 @@ SAME_VECTOR = 1e-3
 SMALLEST_NORM = 1e-12
 
 
-def scale_of(model: StepModel) -> float:
-    """Config parameter `scale`, what cosines are multiplied by before softmax. Raises ModelConfigError."""
-    text = model.parameters.get("scale", DEFAULT_SCALE)
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = math.nan
+def _scale(text: str) -> float:
+    scale = float(text)
     if not 0 < scale < math.inf:
-        raise ModelConfigError(f"model `{model.name}`: parameter `scale` is {text!r}, but must be a number above zero")
+        raise ValueError(text)
     return scale
+
+
+SCALE = Parameter("scale", "a number above zero", _scale, DEFAULT_SCALE)
+"""What cosines are multiplied by before softmax."""
+REMEMBERED = whole_number("cached_labels", CACHED_LABELS)
+PIPELINE = named("embedding", "the name of the pipeline that embeds", optional=True)
+"""Whoever gives none has a model of natural-language inference: conch_steps.zero_shot_entailment."""
+DECLARED = Declaration(
+    (PIPELINE, MAX_ROWS, TEMPLATE, LABELS_OF_A_TEXT, SCALE, REMEMBERED),
+    calls=(CalledModel(PIPELINE, MAX_ROWS, {TEXT: "TYPE_STRING"}, EMBEDDING),),
+)
 
 
 class SimilarityRanking:

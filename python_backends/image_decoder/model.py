@@ -6,7 +6,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.image_decoder import MAX_PIXELS, ImageDecoder, Preprocessing
+from conch_steps.image_decoder import ImageDecoder
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each
 
@@ -17,10 +17,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        self._decoder = ImageDecoder(
-            Preprocessing.from_file(model.version_folder / "preprocessor_config.json"),
-            model.integer("max_pixels", MAX_PIXELS),
-        )
+        self._decoder = ImageDecoder.load(model)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(

@@ -9,13 +9,10 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.calls import ModelCalls
-from conch_steps.errors import ModelConfigError
-from conch_steps.image_text import DEFAULT_TEMPLATE, KEPT_EMBEDDINGS, MAX_LABELS, ImageText, Sentences, TextSide
+from conch_steps.calls import MAX_ROWS, ModelCalls
+from conch_steps.image_text import KEPT, LABELS_OF_A_REQUEST, MODEL, TEMPLATE, ImageText, Sentences, TextSide
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
-
-MAX_ROWS = 64
 
 
 class TritonPythonModel:
@@ -29,17 +26,14 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        side = TextSide.from_file(model.version_folder / "match.json")
-        if "model" not in model.parameters:
-            raise ModelConfigError(f"model `{model.name}`: parameter `model` must name the model that embeds labels")
-        calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
+        calls = ModelCalls(pb_utils, MODEL.of(model), MAX_ROWS.of(model))
         self._images = ImageText(
-            Sentences(model.version_folder / "tokenizer.json", side.max_tokens),
+            Sentences.load(model),
             lambda rows: calls.token_rows(rows, None, "embedding"),
-            side.logit_scale,
-            template=model.parameters.get("hypothesis_template", DEFAULT_TEMPLATE),
-            kept=model.integer("kept_embeddings", KEPT_EMBEDDINGS),
-            max_labels=model.integer("max_labels", MAX_LABELS),
+            TextSide.load(model).logit_scale,
+            template=TEMPLATE.of(model),
+            kept=KEPT.of(model),
+            max_labels=LABELS_OF_A_REQUEST.of(model),
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

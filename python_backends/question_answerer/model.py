@@ -6,15 +6,11 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.answers import AnswerFinder
-from conch_steps.calls import ModelCalls
-from conch_steps.errors import ModelConfigError
+from conch_steps.answers import MODEL, AnswerFinder
+from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import SideBySide, StepModel
-
-MAX_ROWS = 64
-MAX_TOKENS = 256
-OVERLAP = 64
+from conch_steps.windows import WindowTokenizer
 
 
 class TritonPythonModel:
@@ -27,14 +23,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        if "model" not in model.parameters:
-            raise ModelConfigError(f"model `{model.name}`: name the `model` that gives logits among the parameters")
-        calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
+        calls = ModelCalls(pb_utils, MODEL.of(model), MAX_ROWS.of(model))
         finder = AnswerFinder(
-            model.version_folder / "tokenizer.json",
-            model.integer("max_tokens", MAX_TOKENS),
-            model.integer("overlap", OVERLAP),
-            lambda rows, segments: calls.token_rows(rows, segments, "logits"),
+            WindowTokenizer.load(model), lambda rows, segments: calls.token_rows(rows, segments, "logits")
         )
         self._requests = SideBySide(pb_utils, finder.answer)
 

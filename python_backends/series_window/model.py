@@ -10,12 +10,9 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.forecasting import SeriesWindow
+from conch_steps.forecasting import LENGTH, MAX_HORIZON, SeriesWindow
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
-
-LENGTH = 96
-MAX_HORIZON = 60
 
 
 class TritonPythonModel:
@@ -24,7 +21,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        self._windows = SeriesWindow(model.integer("length", LENGTH), model.integer("max_horizon", MAX_HORIZON))
+        self._windows = SeriesWindow(LENGTH.of(model), MAX_HORIZON.of(model))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, self._prepare)

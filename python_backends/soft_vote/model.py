@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each
-from conch_steps.soft_vote import MEMBERS_FILE, SoftVote, read_members
+from conch_steps.soft_vote import SoftVote
 
 
 class TritonPythonModel:
@@ -20,7 +20,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        self._vote = SoftVote(read_members(model.version_folder / MEMBERS_FILE))
+        self._vote = SoftVote.load(model)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, lambda request: {"probabilities": self._vote.average(request.tensor)})

@@ -6,7 +6,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.features import SCHEMA_FILE, FeatureRows, read_schema
+from conch_steps.feature_store import LOOKUP, StoredFeatures
+from conch_steps.features import FeatureRows, schema_of
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each
 
@@ -20,13 +21,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        view = model.parameters.get("lookup")
-        lookup = None
-        if view is not None:
-            from conch_steps.feature_store import StoredFeatures
-
-            lookup = StoredFeatures(model.version_folder, view)
-        self._features = FeatureRows(read_schema(model.version_folder / SCHEMA_FILE), lookup)
+        view = LOOKUP.given(model)
+        lookup = None if view is None else StoredFeatures(model.version_folder, view)
+        self._features = FeatureRows(schema_of(model), lookup)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(

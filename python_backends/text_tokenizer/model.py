@@ -9,7 +9,6 @@ import triton_python_backend_utils as pb_utils
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, answer_each
 from conch_steps.text_tokenizer import TextTokenizer
-from conch_steps.texts import MAX_TEXT_BYTES
 
 
 class TritonPythonModel:
@@ -18,9 +17,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        self._tokenizer = TextTokenizer(
-            model.version_folder / "tokenizer.json", model.integer("max_text_bytes", MAX_TEXT_BYTES)
-        )
+        self._tokenizer = TextTokenizer.load(model)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer_each(pb_utils, requests, lambda request: self._tokenizer.encode(request.tensor("text")))

@@ -7,18 +7,14 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.calls import ModelCalls
-from conch_steps.class_labels import read_labels
-from conch_steps.entities import EntityReader, Scores, WordRule, configured_strategy
-from conch_steps.errors import ModelConfigError
+from conch_steps.calls import MAX_ROWS, ModelCalls
+from conch_steps.class_labels import labels_of
+from conch_steps.entities import MODEL, STRATEGY, EntityReader, Scores, WordRule
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors
-from conch_steps.texts import MAX_TEXT_BYTES
+from conch_steps.text_tokenizer import TOKENIZER_FILE
+from conch_steps.texts import TEXT_BYTES
 from conch_steps.windows import WindowTokenizer
-
-MAX_ROWS = 64
-MAX_TOKENS = 256
-OVERLAP = 64
 
 
 class TritonPythonModel:
@@ -32,17 +28,14 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
-        if "model" not in model.parameters:
-            raise ModelConfigError(f"model `{model.name}`: parameter `model` must name the token classifier to call")
-        file = model.version_folder / "tokenizer.json"
         self._reader = EntityReader(
-            WindowTokenizer(file, model.integer("max_tokens", MAX_TOKENS), model.integer("overlap", OVERLAP)),
-            WordRule.read(file),
-            read_labels(model.version_folder / "labels.txt"),
-            configured_strategy(model),
-            model.integer("max_text_bytes", MAX_TEXT_BYTES),
+            WindowTokenizer.load(model),
+            WordRule.read(model.version_folder / TOKENIZER_FILE),
+            labels_of(model),
+            STRATEGY.of(model),
+            TEXT_BYTES.of(model),
         )
-        self._calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
+        self._calls = ModelCalls(pb_utils, MODEL.of(model), MAX_ROWS.of(model))
         self._requests = SideBySide(pb_utils, self._answer)
 
     def execute(self, requests: list[Any]) -> None:

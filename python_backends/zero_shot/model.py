@@ -10,16 +10,14 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from conch_steps.calls import ModelCalls
-from conch_steps.errors import ModelConfigError
+from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors
 from conch_steps.text_embedder import TextEmbedder
+from conch_steps.text_tokenizer import TOKENIZER_FILE
 from conch_steps.zero_shot import Rules, read_question
-from conch_steps.zero_shot_entailment import CLASSES_FILE, EntailmentClasses, EntailmentRanking
-from conch_steps.zero_shot_similarity import CACHED_LABELS, SimilarityRanking, scale_of
-
-MAX_ROWS = 64
+from conch_steps.zero_shot_entailment import CLASSES_FILE, MODEL, EntailmentClasses, EntailmentRanking
+from conch_steps.zero_shot_similarity import PIPELINE, REMEMBERED, SCALE, SimilarityRanking
 
 
 class TritonPythonModel:
@@ -36,7 +34,7 @@ class TritonPythonModel:
         model = StepModel.from_args(args)
         verify_manifest(model.version_folder)
         self._rules = Rules.of(model)
-        self._ranking = _by_similarity(model) if "embedding" in model.parameters else _by_entailment(model)
+        self._ranking = _by_similarity(model) if PIPELINE.given(model) else _by_entailment(model)
         self._requests = SideBySide(pb_utils, self._answer)
 
     def execute(self, requests: list[Any]) -> None:
@@ -47,18 +45,15 @@ class TritonPythonModel:
 
 
 def _by_similarity(model: StepModel) -> SimilarityRanking:
-    max_rows = model.integer("max_rows", MAX_ROWS)
-    calls = ModelCalls(pb_utils, model.parameters["embedding"], max_rows)
-    cached = model.integer("cached_labels", CACHED_LABELS)
-    return SimilarityRanking(TextEmbedder(calls, max_rows), scale_of(model), cached)
+    rows = MAX_ROWS.of(model)
+    calls = ModelCalls(pb_utils, PIPELINE.of(model), rows)
+    return SimilarityRanking(TextEmbedder(calls, rows), SCALE.of(model), REMEMBERED.of(model))
 
 
 def _by_entailment(model: StepModel) -> EntailmentRanking:
-    if "model" not in model.parameters:
-        raise ModelConfigError(f"model `{model.name}`: name an `embedding` pipeline or a `model` among the parameters")
-    calls = ModelCalls(pb_utils, model.parameters["model"], model.integer("max_rows", MAX_ROWS))
+    calls = ModelCalls(pb_utils, MODEL.of(model), MAX_ROWS.of(model))
     return EntailmentRanking(
-        model.version_folder / "tokenizer.json",
+        model.version_folder / TOKENIZER_FILE,
         EntailmentClasses.read(model.version_folder / CLASSES_FILE),
         lambda rows, segments: calls.token_rows(rows, segments, "logits"),
     )

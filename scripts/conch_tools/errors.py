@@ -5,6 +5,7 @@
     ├── UnsuitableMachine       this machine, or its Python, lacks something the command needs
     ├── PortTaken               a port we must listen on belongs to another process
     ├── RepositoryError         the model repository cannot be served as it is
+    │   └── PipelineFileError   a pipeline.toml cannot be read
     ├── ServerFailed            tritonserver did not start, or ended by itself
     ├── BuildError              a pipeline's artifacts could not be made
     │   └── ParityError         they were made, but their answers differ from the reference
@@ -16,6 +17,9 @@ Every message names what is wrong and what to do about it; the command line prin
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 
 class ConchError(Exception):
@@ -67,6 +71,18 @@ class RepositoryError(ConchError):
     """The model repository cannot be served as it is."""
 
     exit_code = 5
+
+
+class PipelineFileError(RepositoryError):
+    """A pipeline.toml cannot be read. `faults` are its fields at fault, each with what is wrong with it."""
+
+    def __init__(self, file: Path, faults: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__(file, faults)
+        self.file, self.faults = file, tuple(faults)
+
+    def __str__(self) -> str:
+        field, problem = self.faults[0]
+        return f"{self.file}: {'.'.join(map(str, field)) or 'the file'}: {problem}"
 
 
 class ServerFailed(ConchError):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from conch_tools.errors import RepositoryError
+from conch_tools.errors import PipelineFileError, RepositoryError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -231,17 +231,15 @@ def models_of(pipelines: Sequence[Pipeline]) -> list[str]:
 
 
 def load_pipeline(folder: Path) -> Pipeline:
-    """The pipeline in a folder of the repository. Raises RepositoryError naming file and field."""
+    """The pipeline in a folder of the repository. Raises PipelineFileError naming file and fields."""
     path = folder / PIPELINE_FILE
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return Pipeline(name=folder.name, folder=folder, **content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as problem:
-        raise RepositoryError(f"{path} is not readable as TOML: {problem}") from problem
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, RecursionError) as problem:
+        raise PipelineFileError(path, [((), f"not readable as TOML: {problem}")]) from problem
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RepositoryError(f"{path}: {where}: {first['msg']}") from problem
+        raise PipelineFileError(path, [(each["loc"], each["msg"]) for each in problem.errors()]) from problem
 
 
 def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]:
@@ -266,27 +264,26 @@ def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]
             for used in pipelines[name].uses:
                 _require_known(used, folders, f"{repository}, which {folders[name] / PIPELINE_FILE} `uses`")
             waiting.extend(pipelines[name].uses)
-    _require_no_circle(pipelines)
+    uses = {name: pipeline.uses for name, pipeline in pipelines.items()}
+    for name in uses:
+        if circle := circle_of_uses(name, uses):
+            said = " uses ".join(f"`{each}`" for each in circle)
+            raise RepositoryError(f"{folders[name] / PIPELINE_FILE}: uses: {said}, in a circle: take one of them out")
     return [pipelines[name] for name in folders if name in pipelines]
 
 
-def _require_no_circle(pipelines: Mapping[str, Pipeline]) -> None:
-    """Raise RepositoryError for a pipeline that uses itself, be it by way of others."""
-    settled: set[str] = set()
-
-    def follow(name: str, way: tuple[str, ...]) -> None:
-        if name in way:
-            circle = " uses ".join(f"`{each}`" for each in (*way[way.index(name) :], name))
-            raise RepositoryError(
-                f"{pipelines[way[-1]].folder / PIPELINE_FILE}: uses: {circle}, in a circle: take one of them out"
-            )
-        if name not in settled:
-            for used in pipelines[name].uses:
-                follow(used, (*way, name))
-            settled.add(name)
-
-    for name in pipelines:
-        follow(name, ())
+def circle_of_uses(name: str, uses: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names from a pipeline back to itself, by what each uses; empty where there is no such way."""
+    ways, seen = [[name]], set[str]()
+    while ways:
+        way = ways.pop()
+        for used in uses.get(way[-1], ()):
+            if used == name:
+                return [*way, name]
+            if used not in seen:
+                seen.add(used)
+                ways.append([*way, used])
+    return []
 
 
 def _require_known(name: str, folders: Mapping[str, Path], where: str) -> None:

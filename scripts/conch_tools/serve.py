@@ -23,6 +23,8 @@ from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signa
 Report = Callable[[str], None]
 POLL_S = 0.2
 SHOWN_FINDINGS = 5
+BUILD_RULES = "PIP"
+"""Codes of the rules about what builds and samples need: a server runs without."""
 LOG_TAIL_BYTES = 20_000
 DETACHED_FAILURE_MARK = "conch: "
 
@@ -121,12 +123,20 @@ def require_repository(settings: Settings) -> None:
 
 
 def require_sound(settings: Settings, models: Sequence[str]) -> None:
-    """Raise RepositoryError with the errors that `conch check` finds in what is to be served."""
+    """Raise RepositoryError with the errors that `conch check` finds in what is to be served.
+
+    The hashes of artifacts are left to the steps, which compare them when they load: a second reading would cost a
+    restart a second or so a gigabyte.
+    """
     require_repository(settings)
     errors = [
         finding
-        for finding in check_repository(settings.repository, settings.backends)
-        if finding.severity is Severity.ERROR and _concerns(finding.file, settings.repository, models)
+        for finding in check_repository(
+            settings.repository, settings.backends, profiles=[settings.profile], hashed=False
+        )
+        if finding.severity is Severity.ERROR
+        and not finding.code.startswith(BUILD_RULES)
+        and _concerns(finding.file, settings.repository, models)
     ]
     if errors:
         shown = [f"{_place(each)}: {each.what} ({each.cure})" for each in errors[:SHOWN_FINDINGS]]

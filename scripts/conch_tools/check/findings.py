@@ -21,7 +21,8 @@ class Severity(str, Enum):
     """What follows from a finding."""
 
     ERROR = "error"
-    """Triton refuses to load the model, or requests that meet the fault fail or are answered wrongly."""
+    """Triton refuses to load the model, or requests that meet the fault fail or are answered wrongly. Of a
+    pipeline.toml: its build or its samples fail."""
 
     WARNING = "warning"
     """Triton loads the model and may serve it rightly, but probably not as its author meant it."""

@@ -6,6 +6,7 @@ well.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from conch_tools.check.backends import ENSEMBLE, Backend, resolve
 from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
 from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
-from conch_tools.errors import SettingsError
-from conch_tools.pipelines import owner_of, pipeline_folders, visible_folders
+from conch_tools.errors import PipelineFileError, SettingsError
+from conch_tools.pipelines import PIPELINE_FILE, Pipeline, load_pipeline, owner_of, pipeline_folders, visible_folders
 
 CONFIG = "config.pbtxt"
+PROFILES = "configs"
+"""The folder with a model's other configurations, one for each value of --model-config-name that it knows."""
 
 _LEADING_NUMBER = re.compile(r"\d+")
 
@@ -46,7 +49,7 @@ class Tensor:
 @dataclass(frozen=True, eq=False)
 class Model:
     """One folder of a repository. `config` is empty where there is none that can be read; `marks` are its
-    lines.
+    lines. `config_file` is config.pbtxt, or the model's own file for the profile that is looked at.
 
     `pipeline` names the pipeline whose build makes this model's files, None if no pipeline.toml claims it.
     """
@@ -144,15 +147,31 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Repository:
-    """All models of a repository by name, and the folders that hold backends (None: not told)."""
+    """All models of a repository by name, and the folders that hold backends (None: not told).
+
+    `profile` is the hardware profile that it is looked at for. `hashed` says whether files are to be compared with
+    the SHA-256 that a build recorded, which means to read them whole.
+    """
 
     folder: Path
     models: Mapping[str, Model]
     backend_folders: tuple[Path, ...] | None
+    profile: str | None = None
+    hashed: bool = True
 
     def __iter__(self) -> Iterator[Model]:
         """Every model, in the order of names."""
         return iter(self.models.values())
+
+    @cached_property
+    def pipelines(self) -> tuple[Pipeline, ...]:
+        """The pipelines whose pipeline.toml can be read."""
+        folders = [model.folder for model in self if (model.folder / PIPELINE_FILE).is_file()]
+        found = []
+        for folder in folders:
+            with contextlib.suppress(PipelineFileError):
+                found.append(load_pipeline(folder))
+        return tuple(found)
 
     @cached_property
     def readable(self) -> tuple[Model, ...]:
@@ -160,8 +179,15 @@ class Repository:
         return tuple(model for model in self if model.unparsable is None)
 
 
-def load_repository(folder: Path, backends: Path | Sequence[Path] | None = None) -> Repository:
-    """Read every model of `folder`; hidden folders are left out.
+def profiles_of(folder: Path) -> list[str]:
+    """The names of the hardware profiles that any model of a repository has a configuration for."""
+    return sorted({path.stem for path in folder.glob(f"*/{PROFILES}/*.pbtxt")})
+
+
+def load_repository(
+    folder: Path, backends: Path | Sequence[Path] | None = None, profile: str | None = None, *, hashed: bool = True
+) -> Repository:
+    """Read every model of `folder` as it is served with a profile; hidden folders are left out.
 
     Raises:
         SettingsError: `folder` is no model repository.
@@ -171,13 +197,15 @@ def load_repository(folder: Path, backends: Path | Sequence[Path] | None = None)
     if (folder / CONFIG).is_file():
         raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
     pipelines = pipeline_folders(folder)
-    models = {path.name: _load_model(path, owner_of(path.name, pipelines)) for path in visible_folders(folder)}
+    models = {path.name: _load_model(path, owner_of(path.name, pipelines), profile) for path in visible_folders(folder)}
     folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
-    return Repository(folder, MappingProxyType(models), folders)
+    return Repository(folder, MappingProxyType(models), folders, profile, hashed)
 
 
-def _load_model(folder: Path, pipeline: str | None) -> Model:
-    config_file = folder / CONFIG
+def _load_model(folder: Path, pipeline: str | None, profile: str | None) -> Model:
+    config_file = folder / PROFILES / f"{profile}.pbtxt"
+    if profile is None or not config_file.is_file():
+        config_file = folder / CONFIG
     config, positions, unparsable = model_config_pb2.ModelConfig(), Mark(1, 1), None
     if config_file.is_file():
         # Triton minds no byte that is not UTF-8, be it in a comment or in a string.

@@ -18,6 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from conch_steps.answers import Answer, AnswerFinder, Wishes, best_answers
 from conch_steps.errors import InvalidInput, WrongAnswer
 from conch_steps.serving import StepRequest
+from conch_steps.windows import WindowTokenizer
 
 VOCABULARY = {
     word: number
@@ -61,7 +62,7 @@ class Model:
 def ask(
     tokenizer_file: Path, model: Any, make_request: Any, contexts: Sequence[str], **parameters: Any
 ) -> list[list[dict[str, Any]]]:
-    finder = AnswerFinder(tokenizer_file, MAX_TOKENS, OVERLAP, model)
+    finder = AnswerFinder(WindowTokenizer(tokenizer_file, MAX_TOKENS, OVERLAP), model)
     tensors = {
         "question": np.array([[b"who"]] * len(contexts), dtype=np.object_),
         "context": np.array([[context.encode()] for context in contexts], dtype=np.object_),
@@ -165,8 +166,9 @@ def test_what_cannot_be_answered_is_refused(
     tokenizer_file: Path, make_request: Any, question: bytes, context: bytes, problem: str
 ) -> None:
     tensors = {"question": np.array([[question]], dtype=object), "context": np.array([[context]], dtype=object)}
+    finder = AnswerFinder(WindowTokenizer(tokenizer_file, MAX_TOKENS, OVERLAP), Model("x", "x"))
     with pytest.raises(InvalidInput, match=problem):
-        AnswerFinder(tokenizer_file, MAX_TOKENS, OVERLAP, Model("x", "x")).answer(StepRequest(make_request(tensors)))
+        finder.answer(StepRequest(make_request(tensors)))
 
 
 def test_logits_that_give_no_scores_are_the_models_fault(tokenizer_file: Path, make_request: Any) -> None:

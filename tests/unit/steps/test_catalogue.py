@@ -14,6 +14,7 @@ from conch_steps.catalogue import Catalogue, database_file
 from conch_steps.catalogue_items import Change, Item
 from conch_steps.catalogue_seed import Seed
 from conch_steps.errors import ArtifactError, ModelConfigError, StoreFailed
+from conch_steps.serving import StepModel
 
 
 def item(name: str, title: str = "Lamp") -> Item:
@@ -218,12 +219,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_the_database_is_where_the_model_or_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONCH_STATE", raising=False)
     with pytest.raises(ModelConfigError, match="set CONCH_STATE"):
-        database_file({"catalogue": "shop"}, "m")
+        database_file(StepModel("m", Path(), {"catalogue": "shop"}))
     monkeypatch.setenv("CONCH_STATE", "/var/lib/conch")
-    assert database_file({"catalogue": "shop"}, "m") == Path("/var/lib/conch/shop.sqlite3")
-    assert database_file({"catalogue": "shop", "state": "/data"}, "m") == Path("/data/shop.sqlite3")
+    assert database_file(StepModel("m", Path(), {"catalogue": "shop"})) == Path("/var/lib/conch/shop.sqlite3")
+    own = StepModel("m", Path(), {"catalogue": "shop", "state": "/data"})
+    assert database_file(own) == Path("/data/shop.sqlite3")
     with pytest.raises(ModelConfigError, match="`catalogue`"):
-        database_file({}, "m")
+        database_file(StepModel("m", Path(), {}))
 
 
 def written(folder: Path, lines: Sequence[str]) -> Path:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from conch_steps.class_labels import ClassLabels, activation_named, read_labels
+from conch_steps.class_labels import ACTIVATION, ClassLabels, read_labels, scored_input
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.serving import StepModel
 
 LABELS = ["low", "middle", "high"]
 softmax = ClassLabels(LABELS, "softmax")
@@ -108,9 +109,14 @@ def test_a_missing_labels_file_is_named_with_the_command_that_makes_it(tmp_path:
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid", "none"])
 def test_an_activation_is_one_of_three(name: str) -> None:
-    assert activation_named(name) == name
+    assert ACTIVATION.of(StepModel("m", Path(), {"activation": name})) == name
 
 
 def test_any_other_activation_is_refused() -> None:
     with pytest.raises(ModelConfigError, match="'relu', but must be softmax, sigmoid or none"):
-        activation_named("relu")
+        ACTIVATION.of(StepModel("m", Path(), {"activation": "relu"}))
+
+
+def test_probabilities_are_called_so() -> None:
+    assert scored_input(StepModel("m", Path(), {"activation": "none"})) == "probabilities"
+    assert scored_input(StepModel("m", Path(), {})) == "logits"

@@ -26,11 +26,11 @@ from transformers import (
 )
 
 from conch_steps.entities import (
+    STRATEGY,
     Entity,
     EntityReader,
     Strategy,
     WordRule,
-    configured_strategy,
     joined,
     strategy_named,
 )
@@ -266,10 +266,10 @@ def test_logits_that_give_no_scores_are_the_models_fault(make_reader: MakeReader
 
 
 def test_a_model_may_name_its_strategy_but_only_one_that_there_is() -> None:
-    assert configured_strategy(StepModel("ner", Path(), {"aggregation_strategy": "max"})) == "max"
-    assert configured_strategy(StepModel("ner", Path(), {})) == "simple"
-    with pytest.raises(ModelConfigError, match="model `ner`"):
-        configured_strategy(StepModel("ner", Path(), {"aggregation_strategy": "best"}))
+    assert STRATEGY.of(StepModel("ner", Path(), {"aggregation_strategy": "max"})) == "max"
+    assert STRATEGY.of(StepModel("ner", Path(), {})) == "simple"
+    with pytest.raises(ModelConfigError, match=r"model `ner`: .* must be one of none, simple, first, average, max"):
+        STRATEGY.of(StepModel("ner", Path(), {"aggregation_strategy": "best"}))
 
 
 def test_a_missing_or_broken_tokenizer_is_named(tmp_path: Path) -> None:

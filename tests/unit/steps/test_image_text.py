@@ -181,9 +181,10 @@ def test_the_text_side_is_read_from_its_file(tmp_path: Path) -> None:
         TextSide.from_file(path)
     path.write_text(json.dumps({"logit_scale": 100.0, "max_tokens": 77}))
     assert TextSide.from_file(path) == TextSide(100.0, 77)
-    path.write_text("{}")
-    with pytest.raises(ModelConfigError, match=r"match\.json"):
-        TextSide.from_file(path)
+    for content in ("{}", "[]", "[" * 100_000, '{"logit_scale": 1, "max_tokens": Infinity}'):
+        path.write_text(content)
+        with pytest.raises(ModelConfigError, match=r"match\.json"):
+            TextSide.from_file(path)
 
 
 def test_a_tokenizer_is_needed(tmp_path: Path) -> None:

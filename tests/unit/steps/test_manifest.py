@@ -71,8 +71,16 @@ def test_a_manifest_that_does_not_list_files_of_its_folder_is_refused(folder: Pa
         verify_manifest(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"files": ' * 100_000, "9" * 10_000, "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"files": ' * 100_000, "9" * 10_000, "\0", "\xff"])
 def test_a_manifest_that_is_no_json_of_ours_is_refused(folder: Path, text: str) -> None:
-    (folder / "manifest.json").write_text(text)
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(ArtifactError, match=r"manifest\.json does not list files"):
         verify_manifest(folder)
+
+
+def test_without_content_no_file_is_read(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"W" + CONTENT[1:])
+    verify_manifest(folder, content=False)
+    (folder / "model.onnx").write_bytes(CONTENT + b"!")
+    with pytest.raises(ArtifactError, match=r"has 2100001 bytes"):
+        verify_manifest(folder, content=False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conch_steps.errors import InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.errors import InvalidInput, WrongAnswer
 from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors, answer_each, require_time
 
 MakeRequest = Callable[..., Any]
@@ -35,17 +35,6 @@ def test_a_model_knows_its_name_its_version_folder_and_its_parameters() -> None:
     assert (known.name, known.version_folder) == ("mood", Path("/models/mood/3"))
     assert known.parameters == {"activation": "sigmoid"}
     assert model({}).parameters == {}
-
-
-def test_a_whole_number_above_zero_is_read_from_the_parameters() -> None:
-    assert model({"limit": "12"}).integer("limit", 5) == 12
-    assert model({}).integer("limit", 5) == 5
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "", "many", "1_000", "\u0661", " 7"])
-def test_any_other_parameter_is_refused_by_name(value: str) -> None:
-    with pytest.raises(ModelConfigError, match=r"model `mood`: parameter `limit` is .* whole number above zero"):
-        model({"limit": value}).integer("limit", 5)
 
 
 def test_a_request_gives_its_tensors_and_parameters(make_request: MakeRequest) -> None:

@@ -16,7 +16,7 @@ from conch_steps.serving import StepModel, StepRequest
 from conch_steps.texts import MAX_TEXT_BYTES
 from conch_steps.zero_shot import MAX_ROWS, Question, Rules, checked_template, ranked, read_question, require_rows
 from conch_steps.zero_shot_entailment import EntailmentClasses, EntailmentRanking
-from conch_steps.zero_shot_similarity import SimilarityRanking, scale_of
+from conch_steps.zero_shot_similarity import SCALE, SimilarityRanking
 
 RULES = Rules("about {}", max_labels=4)
 WORDS = ["[UNK]", "[CLS]", "[SEP]", "rain", "sun", "all", "day", "about", "weather", "food"]
@@ -91,7 +91,7 @@ def test_multi_label_is_true_or_false(ask: Any, value: object) -> None:
 def test_rules_come_from_config_parameters() -> None:
     model = StepModel("m", Path(), {"hypothesis_template": "x {}", "max_labels": "7"})
     assert Rules.of(model) == Rules("x {}", 7)
-    with pytest.raises(ModelConfigError, match="model `m`: parameter `hypothesis_template` is None"):
+    with pytest.raises(ModelConfigError, match="model `m`: parameter `hypothesis_template` is missing"):
         Rules.of(StepModel("m", Path(), {}))
 
 
@@ -171,9 +171,9 @@ def test_similarity_cannot_judge_a_label_for_itself() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "much"])
 def test_a_scale_is_a_number_above_zero(text: str) -> None:
-    assert scale_of(StepModel("m", Path(), {"scale": "2.5"})) == 2.5
+    assert SCALE.of(StepModel("m", Path(), {"scale": "2.5"})) == 2.5
     with pytest.raises(ModelConfigError, match="model `m`: parameter `scale`"):
-        scale_of(StepModel("m", Path(), {"scale": text}))
+        SCALE.of(StepModel("m", Path(), {"scale": text}))
 
 
 @pytest.fixture

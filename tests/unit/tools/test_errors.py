@@ -10,13 +10,22 @@ from pathlib import Path
 import pytest
 
 from conch_tools import errors
-from conch_tools.errors import AlreadyRunning, BuildError, ConchError, ParityError, PortTaken, in_words
+from conch_tools.errors import (
+    AlreadyRunning,
+    BuildError,
+    ConchError,
+    ParityError,
+    PipelineFileError,
+    PortTaken,
+    in_words,
+)
 
 EXAMPLES = [
     PortTaken(8000, "Triton HTTP", "CONCH_HTTP_PORT", "process 7 (nginx)"),
     BuildError("mood", "no weights"),
     ParityError("mood", "mood_model", "`logits` differ"),
     AlreadyRunning(7, 8000),
+    PipelineFileError(Path("mood/pipeline.toml"), [(("samples", 0, "input"), "Field required")]),
 ]
 
 

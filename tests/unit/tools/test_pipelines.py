@@ -6,7 +6,7 @@ import pytest
 
 from conch_tools.build.sources import describe_source, source_folder
 from conch_tools.errors import BuildError, RepositoryError
-from conch_tools.pipelines import Gates, load_pipeline, load_pipelines, models_of
+from conch_tools.pipelines import Gates, circle_of_uses, load_pipeline, load_pipelines, models_of
 
 SOUND = """
 task = "text-classification"
@@ -44,6 +44,8 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
     ("content", "said"),
     [
         ("task = ", "not readable as TOML"),
+        ("[" * 100_000, "not readable as TOML"),
+        ('name = "other"', "not readable as TOML"),
         (SOUND.replace("text-classification", "poetry"), "task"),
         (SOUND.replace("package", "packege"), "source.packege"),
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
@@ -94,14 +96,14 @@ def using(*names: str) -> str:
     return SOUND.replace("[source]", f"uses = {list(names)}\n[source]")
 
 
-def test_a_circle_of_pipelines_is_named_with_the_file_that_closes_it(tmp_path: Path) -> None:
+def test_a_circle_of_pipelines_is_named_with_a_file_that_is_in_it(tmp_path: Path) -> None:
     write(tmp_path, "a", using("b"))
-    write(tmp_path, "b", using("c"))
-    last = write(tmp_path, "c", using("b"))
+    first = write(tmp_path, "b", using("c"))
+    write(tmp_path, "c", using("b"))
     with pytest.raises(RepositoryError) as refused:
         load_pipelines(tmp_path, ["a"])
     assert str(refused.value) == (
-        f"{last / 'pipeline.toml'}: uses: `b` uses `c` uses `b`, in a circle: take one of them out"
+        f"{first / 'pipeline.toml'}: uses: `b` uses `c` uses `b`, in a circle: take one of them out"
     )
 
 
@@ -135,6 +137,13 @@ def test_a_package_that_is_not_installed_is_named_with_its_file_and_field(tmp_pa
         with pytest.raises(BuildError) as refused:
             ask(pipeline)
         assert str(refused.value) == said
+
+
+def test_a_way_back_is_found_whichever_way_it_takes() -> None:
+    uses = {"a": ["x", "b"], "b": ["b", "c"], "c": ["a"]}
+    assert circle_of_uses("a", uses) == ["a", "b", "c", "a"]
+    assert circle_of_uses("b", uses) == ["b", "b"]
+    assert circle_of_uses("x", uses) == []
 
 
 def test_a_step_belongs_to_the_pipeline_with_the_longest_fitting_name(tmp_path: Path) -> None:

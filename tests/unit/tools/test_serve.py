@@ -105,6 +105,29 @@ def test_only_what_is_served_must_be_sound(tmp_path: Path) -> None:
     assert "other" not in str(refused.value)
 
 
+@pytest.fixture
+def sound_model(tmp_path: Path) -> Path:
+    """The folder of a model `mood` in which there is nothing to find."""
+    folder = tmp_path / "mood"
+    (folder / "1").mkdir(parents=True)
+    tensor = '{ name: "%s" data_type: TYPE_STRING dims: 1 }'
+    (folder / "config.pbtxt").write_text(f'backend: "identity" input {tensor % "text"} output {tensor % "label"}')
+    return folder
+
+
+def test_only_the_profile_that_is_served_is_judged(tmp_path: Path, sound_model: Path) -> None:
+    (sound_model / "configs").mkdir()
+    (sound_model / "configs" / "gpu.pbtxt").write_text("no_such_field: 1")
+    require_sound(settings_for(tmp_path), ["mood"])
+    with pytest.raises(RepositoryError, match=r"configs/gpu\.pbtxt:1: "):
+        require_sound(settings_for(tmp_path, profile="gpu"), ["mood"])
+
+
+def test_a_server_runs_without_what_only_builds_and_samples_need(tmp_path: Path, sound_model: Path) -> None:
+    (sound_model / "pipeline.toml").write_text(PIPELINE.replace("{ label", "{ mood"))
+    require_sound(settings_for(tmp_path), ["mood"])
+
+
 def test_many_findings_are_cut_short_with_the_command_that_shows_all(tmp_path: Path) -> None:
     for number in range(9):
         add_model(tmp_path, f"broken{number}")

@@ -9,7 +9,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from conch_tools.check.rulebook import Rule, Rulebook
-from conch_tools.check.rules import backend, config, dataflow, ensemble, files, graph, shapes
+from conch_tools.check.rules import (
+    backend,
+    config,
+    dataflow,
+    ensemble,
+    files,
+    graph,
+    instances,
+    manifest,
+    pipelines,
+    shapes,
+    steps,
+)
 
 RULEBOOKS: tuple[Rulebook[Any], ...] = (
     config.SYNTAX,
@@ -17,12 +29,17 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     backend.BACKENDS,
     files.FOLDERS,
     files.FILES,
+    instances.INSTANCES,
+    instances.CPU_ONLY,
     ensemble.MODELS,
     ensemble.STEPS,
     dataflow.FLOW,
     shapes.SHAPES,
     graph.GRAPH_FILES,
     graph.PAIRS,
+    manifest.MANIFESTS,
+    pipelines.PIPELINES,
+    steps.STEPS,
 )
 
 

@@ -88,7 +88,9 @@ def backend_unknown(use: Use) -> Iterator[Problem]:
     present = {path.parent.name for folder in use.folders for path in folder.glob(f"*/{_ADAPTOR}")}
     present |= {path.parent.name for folder in use.folders for path in folder.glob("*/libtriton_*.so")}
     empty = next((folder / use.name for folder in use.folders if (folder / use.name).is_dir()), None)
-    if empty is not None:
+    if not use.model.config.backend and use.model.name.endswith(f".{use.name}"):
+        cure = 'write `backend: "..."`: without one, Triton takes what follows the dot in the model\'s name for it'
+    elif empty is not None:
         cure = f"add {_ADAPTOR} or {use.library} to {empty}"
     else:
         folders = ", ".join(str(folder) for folder in use.folders)

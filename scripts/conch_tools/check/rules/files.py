@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
+from conch_tools.check.backends import TRITON_BACKENDS
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
@@ -18,6 +20,11 @@ def models(repository: Repository) -> Iterable[Model]:
 
 
 FILES = Rulebook[Model](models)
+
+_SHELL_SIGNS = re.compile(r"[\s\"'\\$&;|<>()`*?\[\]]")
+_NOT_IN_URLS = re.compile(r"[^A-Za-z0-9._~-]")
+_COMPILED_BACKENDS = TRITON_BACKENDS - {"python", "vllm", "onnxruntime"}
+"""Backends of Triton's own that run in its own process; onnxruntime is Python where the stand-in serves it."""
 
 _SINGLE_FILE_BACKENDS = ("onnxruntime", "openvino", "python", "pytorch", "tensorflow", "tensorrt")
 """The backends that load the file `default_model_filename` from each version folder."""
@@ -61,6 +68,45 @@ def no_version_selected(model: Model) -> Iterator[Problem]:
         mark = model.marks.at("version_policy")
         present = listed(str(number) for number in model.numbered_folders)
         yield Problem(model.place(mark), "the version policy selects no version", f"choose among {present}")
+
+
+@FILES.rule("FIL007", Severity.WARNING)
+def version_selected_in_vain(model: Model) -> Iterator[Problem]:
+    """The version policy names a version that is not there.
+
+    Triton writes it into its log and serves the others that the policy names; requests for this one fail.
+    """
+    mark = model.marks.at("version_policy").at("specific")
+    wanted = model.config.version_policy.specific.versions
+    for index, number in enumerate(wanted if model.served_versions else ()):
+        if number not in model.numbered_folders:
+            present = listed(str(each) for each in model.numbered_folders)
+            what = f"the version policy names version {number}, which is not there"
+            yield Problem(model.place(mark.at("versions", index)), what, f"add the folder, or choose among {present}")
+
+
+@FILES.rule("FIL008", Severity.ERROR)
+def name_that_a_shell_reads(model: Model) -> Iterator[Problem]:
+    """The name of a model with a Python-based backend has a sign that means something to a shell.
+
+    Triton starts the process of such a model by a shell line in which its name stands without quotes: the process
+    gets a part of it, and dies.
+    """
+    signs = sorted(set(_SHELL_SIGNS.findall(model.name)))
+    if signs and not model.is_ensemble and model.backend.name not in _COMPILED_BACKENDS:
+        yield Problem(Place(model.folder), f"the model's name has {_in_words(signs)}", _rename(model))
+
+
+@FILES.rule("FIL009", Severity.WARNING)
+def name_that_no_url_holds(model: Model) -> Iterator[Problem]:
+    """A model's name has a sign that URLs hold in code only.
+
+    Triton's HTTP endpoint takes `%20` and its like as they stand, so that no request by HTTP finds the model; by gRPC
+    it can be asked.
+    """
+    signs = sorted(set(_NOT_IN_URLS.findall(model.name)))
+    if signs:
+        yield Problem(Place(model.folder), f"the model's name has {_in_words(signs)}", _rename(model))
 
 
 @FILES.rule("FIL004", Severity.WARNING)
@@ -111,6 +157,15 @@ def label_file_missing(model: Model) -> Iterator[Problem]:
             what = f"label file `{output.label_filename}` of output `{output.name}` is missing"
             cure = _build(model) or f"put it into {model.folder}, or remove `label_filename`"
             yield Problem(model.place(mark), what, cure)
+
+
+def _in_words(signs: list[str]) -> str:
+    return listed("blank" if sign == " " else sign for sign in signs)
+
+
+def _rename(model: Model) -> str:
+    """The cure for a name: one of plain signs, which ensembles and callers then use as well."""
+    return f"rename the folder, for example to `{re.sub(r'[^A-Za-z0-9_.-]+', '_', model.name)}`"
 
 
 def _build(model: Model) -> str | None:

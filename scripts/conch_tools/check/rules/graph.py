@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.config import TensorConfig
+from conch_steps.onnx_backend.rows import RowRule
+from conch_steps.onnx_backend.settings import SessionSettings
 from conch_steps.onnx_backend.signature import UNSUPPORTED, TensorSpec
 from conch_tools.check.completion import complete_json
 from conch_tools.check.findings import Place, Problem, Severity, closest, cure_for_name, listed
@@ -14,6 +17,9 @@ from conch_tools.check.graphs import Graph, UnreadableGraph
 from conch_tools.check.pairing import Pair, pairs
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
+
+_OPENVINO = "openvino"
+_NAMED_PARAMETER = re.compile(r"parameter '([^']+)'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,16 +230,34 @@ def control_differs_from_graph(pair: Pair) -> Iterator[Problem]:
 def not_in_the_stand_in(pair: Pair) -> Iterator[Problem]:
     """The configuration needs NVIDIA's onnxruntime backend.
 
-    Implicit state and decoupled answers do not work in Conch's stand-in, so this model cannot be run without
-    the container.
+    Implicit state, decoupled answers and OpenVINO do not work in Conch's stand-in, so this model cannot be run
+    without the container.
     """
     for used, field, name in (
         (pair.config.implicit_state, "sequence_batching", "implicit state"),
         (pair.config.decoupled, "model_transaction_policy", "a decoupled transaction policy"),
+        (_OPENVINO in pair.config.cpu_accelerators, "optimization", "the openvino accelerator"),
     ):
         if used:
             place = pair.place(pair.model.marks.at(field))
             yield Problem(place, f"{name} is not available in the stand-in", "serve it in the container only")
+
+
+@PAIRS.rule("ONX013", Severity.ERROR)
+def setting_refused(pair: Pair) -> Iterator[Problem]:
+    """A setting of the session is not what it must be.
+
+    The backend reads threads, memory, execution mode and accelerators when it loads a model, and refuses the model.
+    """
+    others = tuple(name for name in pair.config.cpu_accelerators if name != _OPENVINO)
+    for read in (SessionSettings.from_config, RowRule.from_config):
+        try:
+            read(replace(pair.config, cpu_accelerators=others))
+        except ModelConfigError as refused:
+            named = _NAMED_PARAMETER.search(str(refused))
+            mark = pair.model.marks.entry("parameters", named[1]) if named else pair.model.marks.at("optimization")
+            what = str(refused).removeprefix(f"model '{pair.config.model}': ")
+            yield Problem(pair.place(mark), what, "correct it, or remove it for the backend's own default")
 
 
 def _undeclared(pair: Pair) -> list[str]:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from conch_tools.check import Finding, check_repository
+from conch_tools.settings import Settings
 
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]
 Graph = Callable[[str], bytes]
@@ -37,15 +38,30 @@ def check(repository: Path, backends: Path) -> Check:
     """Write files by path and content (a path that ends with / is a folder) and check the repository."""
 
     def run(files: Mapping[str, str | bytes]) -> list[Finding]:
-        for name, content in files.items():
-            path = repository / name
-            folder = path if name.endswith("/") else path.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            if path != folder:
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        write(repository, files)
         return check_repository(repository, backends)
 
     return run
+
+
+@pytest.fixture
+def check_ours(repository: Path) -> Check:
+    """The same, for models that the project's own backends serve."""
+
+    def run(files: Mapping[str, str | bytes]) -> list[Finding]:
+        write(repository, files)
+        return check_repository(repository, Settings().backends)
+
+    return run
+
+
+def write(repository: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        path = repository / name
+        folder = path if name.endswith("/") else path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if path != folder:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @pytest.fixture

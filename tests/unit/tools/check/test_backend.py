@@ -110,3 +110,10 @@ def test_platform_and_backend_must_go_together(check: Check, text: str, line: in
 
 def test_a_backend_of_ones_own_goes_with_any_platform(check: Check) -> None:
     assert check(config_of('backend: "echo" platform: "anything"')) == []
+
+
+def test_a_dot_in_the_name_is_told_where_no_backend_is_given(check: Check) -> None:
+    config = "input { name: 'x' data_type: TYPE_FP32 dims: 4 } output { name: 'y' data_type: TYPE_FP32 dims: 4 }"
+    [finding] = check({"yolo.v5/config.pbtxt": config, "yolo.v5/1/": ""})
+    assert (finding.code, finding.what) == ("BAK002", "backend `v5` is not there")
+    assert finding.cure.startswith('write `backend: "..."`: without one, Triton takes what follows the dot')

@@ -28,10 +28,11 @@ def model(config: str, *paths: str, name: str = "m") -> dict[str, str | bytes]:
     [
         model(ECHO, "1/"),
         model(ECHO, "0/"),
-        model(ECHO, "1/", "configs/gpu.pbtxt"),
+        {**model(ECHO, "1/"), "m/configs/gpu.pbtxt": ECHO},
         model(ECHO, "3/", "3.old/"),
         model(ECHO, "1/", "5/", "notes/"),
-        model(ECHO + "version_policy { specific { versions: [ 1, 7 ] } }", "1/", "2/"),
+        model(ECHO + "version_policy { specific { versions: [ 1 ] } }", "1/", "2/"),
+        model(ECHO, "1/", name="a-b_c.d~1"),
         model(ECHO + "version_policy { all { } }", "1/", "2/"),
         model(PYTHON, "1/model.py", "0.bak/"),
         model(PYTHON + 'default_model_filename: "serve.py"', "1/serve.py"),
@@ -113,6 +114,32 @@ def test_every_served_version_needs_its_file_and_others_do_not(check: Check) -> 
     policy = "version_policy { latest { num_versions: 2 } }"
     findings = check(model(PYTHON + policy, "1/", "2/", "3/model.py"))
     assert [(finding.code, finding.file.name) for finding in findings] == [("FIL005", "2")]
+
+
+def test_a_policy_that_names_a_version_in_vain_is_a_warning(check: Check) -> None:
+    [finding] = check(model(ECHO + "version_policy { specific { versions: [ 1,\n7 ] } }", "1/", "2/"))
+    assert (finding.code, finding.severity, finding.line) == ("FIL007", Severity.WARNING, 5)
+    assert finding.what == "the version policy names version 7, which is not there"
+    assert finding.cure == "add the folder, or choose among `1` and `2`"
+
+
+@pytest.mark.parametrize(("name", "said"), [("a b", "`blank`"), ("v1 (best)", "`blank`, `(` and `)`"), ("a&b", "`&`")])
+def test_a_name_that_a_shell_reads_is_refused(check: Check, repository: Path, name: str, said: str) -> None:
+    first, second = check(model(ECHO, "1/", name=name))
+    assert (first.code, first.severity, first.file) == ("FIL008", Severity.ERROR, repository / name)
+    assert (second.code, second.severity) == ("FIL009", Severity.WARNING)
+    assert first.what == second.what == f"the model's name has {said}"
+    assert first.cure == second.cure and " " not in first.cure.split("`")[1]
+
+
+@pytest.mark.parametrize("name", ["größe", "a+b", "a%20b"])
+def test_a_name_that_urls_must_code_is_a_warning(check: Check, name: str) -> None:
+    assert [finding.code for finding in check(model(ECHO, "1/", name=name))] == ["FIL009"]
+
+
+def test_a_compiled_backend_minds_no_shell(check: Check) -> None:
+    findings = check(model('backend: "tensorrt"', "1/model.plan", name="a b"))
+    assert [finding.code for finding in findings] == ["FIL009"]
 
 
 def test_label_files_lie_in_the_models_folder(check: Check) -> None:

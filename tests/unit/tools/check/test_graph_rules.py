@@ -40,12 +40,40 @@ output [
 """
 
 
+def parameter(name: str, value: str) -> str:
+    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+
+
 def files(config: str, content: bytes) -> dict[str, str | bytes]:
     return {"m/config.pbtxt": config, "m/1/model.onnx": content}
 
 
 def test_a_configuration_that_goes_with_its_graph_gives_no_finding(check: Check, graph: Graph) -> None:
     assert check(files(CONFIG, graph(RAGGED))) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "what"),
+    [
+        (parameter("intra_op_thread_count", "two"), 15, "'two', but must be a whole number"),
+        (parameter("execution_mode", "3"), 15, "'3', but must be 0 (sequential) or 1 (parallel)"),
+        (parameter("enable_mem_arena", "maybe"), 15, "'maybe', but must be true or false"),
+        (parameter("ragged_rows", "lenght"), 15, "'ragged_rows' cannot be kept: 'lenght' must be an input"),
+        ('\noptimization { execution_accelerators { cpu_execution_accelerator { name: "dnn" } } }', 16, "'dnn'"),
+    ],
+)
+def test_a_setting_that_the_backend_refuses_is_an_error(
+    check: Check, graph: Graph, more: str, line: int, what: str
+) -> None:
+    [finding] = check(files(CONFIG + more, graph(RAGGED)))
+    assert (finding.code, finding.severity, finding.line) == ("ONX013", Severity.ERROR, line)
+    assert what in finding.what
+
+
+def test_openvino_needs_the_container(check: Check, graph: Graph) -> None:
+    more = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }'
+    [finding] = check(files(CONFIG + more, graph(RAGGED)))
+    assert (finding.code, finding.severity, finding.line) == ("ONX012", Severity.WARNING, 15)
 
 
 @pytest.mark.parametrize(

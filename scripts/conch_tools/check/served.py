@@ -1,0 +1,90 @@
+"""Models that a backend of ours serves, as the backend sees them: with its declaration, before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from conch_steps.backends import declared
+from conch_steps.errors import ModelConfigError, StepError
+from conch_steps.parameters import CalledModel, Declaration, Parameter
+from conch_steps.serving import StepModel
+from conch_tools.check.completion import Completed, completed
+from conch_tools.check.findings import Place
+from conch_tools.check.repository import Model, Repository
+from conch_tools.check.wiring import Wiring, wirings
+
+LOGIC = "conch_steps"
+"""The folder that lies beside the adaptors and tells our backends from others of their names."""
+
+_CURE = re.compile(r": (run|build it again with) `conch build`$")
+
+
+@dataclass(frozen=True, eq=False)
+class ServedStep:
+    """A model with what its backend wants of it. `wirings` are all ensembles of the repository."""
+
+    model: Model
+    step: StepModel
+    wants: Declaration
+    repository: Repository
+    wirings: tuple[Wiring, ...]
+
+    def place(self, parameter: str) -> Place:
+        """Where in config.pbtxt a parameter stands, or its beginning where it does not."""
+        return self.model.place(self.model.marks.entry("parameters", parameter))
+
+    @cached_property
+    def called(self) -> Mapping[str, CalledModel]:
+        """The models that are called, by name."""
+        names = [(readable(call.model, self.step), call) for call in self.wants.calls]
+        return {name: call for name, call in names if name is not None}
+
+    def completed(self, name: str) -> Completed | None:
+        """A called model as it will be loaded; None where it is not there or cannot be read."""
+        model = self.repository.models.get(name)
+        return None if model is None or model.unparsable is not None else completed(model)
+
+
+def served_steps(repository: Repository) -> Iterator[ServedStep]:
+    """Every version of every model whose backend is declared."""
+    ensembles = tuple(wirings(repository))
+    for model in repository.readable:
+        if is_ours(model, repository):
+            parameters = {key: value.string_value for key, value in model.config.parameters.items()}
+            for number in model.served_versions:
+                step = StepModel(model.name, model.version_folder(number), parameters)
+                wants = declared(model.backend.name, step)
+                if wants is not None:
+                    yield ServedStep(model, step, wants, repository, ensembles)
+
+
+def is_ours(model: Model, repository: Repository) -> bool:
+    """Whether Triton will find our adaptor for a model, and not a C++ backend of the same name."""
+    name = model.backend.name
+    folders = () if model.is_ensemble or not name else repository.backend_folders or ()
+    return any(
+        (folder / name / "model.py").is_file() and (folder / LOGIC).is_dir() and not any((folder / name).glob("*.so"))
+        for folder in folders
+    )
+
+
+def readable(parameter: Parameter[str], step: StepModel) -> str | None:
+    """The name that a parameter gives, None where it gives none that can be used."""
+    try:
+        return parameter.given(step)
+    except ModelConfigError:
+        return None
+
+
+def clause(problem: StepError, model: Model, folder: Path) -> str:
+    """A step's own sentence without the model and the folder, which are the place, and without the cure."""
+    return _CURE.sub("", str(problem).replace(f"{folder}/", "").removeprefix(f"model `{model.name}`: "))
+
+
+def build_of(model: Model) -> str:
+    """The cure for files that a build makes."""
+    return f"run `conch build {model.pipeline}`" if model.pipeline is not None else "run `conch build`"
