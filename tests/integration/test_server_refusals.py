@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conch_tools.errors import PortTaken, RepositoryError, ServerFailed, SettingsError
+from conch_tools.errors import AlreadyRunning, PortTaken, RepositoryError, ServerFailed, SettingsError
 from conch_tools.serve import serving
 from conch_tools.server import EmbeddedServer
+from conch_tools.server.record import ServerRecord
 from conch_tools.settings import Settings
 
 AddModel = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
+StartConch = Callable[..., "subprocess.Popen[str]"]
+WaitUntil = Callable[..., None]
 StartTriton = Callable[..., EmbeddedServer]
 
 BACKENDS = Settings().backends
@@ -57,6 +61,21 @@ def test_an_address_that_is_not_ours_is_a_setting_to_correct(
 ) -> None:
     with pytest.raises(SettingsError, match=f"CONCH_HOST='{host}' is no IPv4 address of this machine"):
         start_triton(tmp_path, host=host)
+
+
+def test_of_two_servers_that_start_at_once_on_the_same_ports_one_is_refused(
+    add_model: AddModel, make_settings: MakeSettings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    add_model(tmp_path / "repository", "m")
+    settings = make_settings(tmp_path / "repository")
+    both = [start_conch("serve", settings=settings) for _ in range(2)]
+    wait_until(lambda: any(each.poll() is not None for each in both), "one of them ends", timeout_s=60)
+    wait_until(lambda: ServerRecord.read(settings) is not None, "the other one is ready")
+    (loser,) = (each for each in both if each.poll() is not None)
+    (winner,) = (each for each in both if each is not loser)
+    assert loser.returncode in (PortTaken.exit_code, AlreadyRunning.exit_code)
+    record = ServerRecord.read(settings)
+    assert record is not None and record.pid == winner.pid
 
 
 REFUSALS = {

@@ -24,7 +24,7 @@ from conch_tools.errors import ServerFailed
 from conch_tools.lifeline import die_with_parent
 from conch_tools.server.children import Children
 from conch_tools.server.failure import how_it_ended, load_failures, unfinished
-from conch_tools.server.ports import require_ports
+from conch_tools.server.ports import listens_on_all, require_ports
 from conch_tools.server.wheel import TritonWheel, find_wheel
 from conch_tools.server.workspace import Workspace
 from conch_tools.settings import Settings
@@ -221,8 +221,10 @@ class EmbeddedServer:
             if code is not None:
                 if self._reader is not None:
                     self._reader.join(KILL_WAIT_S)
+                # Another server may have taken a port since we looked.
+                require_ports(self._settings)
                 raise ServerFailed(self._why_it_ended(code))
-            if _answers(f"http://{self.http_url}/v2/health/ready"):
+            if self._is_ready():
                 # With a look at once, so that whoever dies from now on is known.
                 self._children = Children(self._running_process.pid)
                 self._children.died()
@@ -237,6 +239,11 @@ class EmbeddedServer:
             f"tritonserver was not ready within {self._settings.start_timeout_s:.0f} s, it is still loading "
             f"{self._still_loading()}: raise CONCH_START_TIMEOUT_S, or serve fewer pipelines with --only"
         )
+
+    def _is_ready(self) -> bool:
+        """Whether the models are loaded. What answers may be another server, which took the ports before ours could."""
+        answers = _answers(f"http://{self.http_url}/v2/health/ready")
+        return answers and listens_on_all(self._running_process.pid, self._settings)
 
     def _why_it_ended(self, code: int) -> str:
         failures = load_failures(self._log, self._running_workspace.backend_file)

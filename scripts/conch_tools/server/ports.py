@@ -48,6 +48,18 @@ def require_free(host: str, port: int, purpose: str, variable: str) -> None:
             raise _refusal(problem, host, port, purpose, variable) from problem
 
 
+def listens_on_all(pid: int, settings: Settings) -> bool:
+    """Whether a process of ours listens on all the server's ports; True where the system does not let us look."""
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    own = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    return own.issuperset(getattr(settings, field) for field in PURPOSES)
+
+
 def _refusal(problem: OSError, host: str, port: int, purpose: str, variable: str) -> ConchError:
     if problem.errno == errno.EADDRINUSE:
         return PortTaken(port, purpose, variable, _owner(port))
