@@ -235,9 +235,13 @@ def load_pipeline(folder: Path) -> Pipeline:
     path = folder / PIPELINE_FILE
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Pipeline(name=folder.name, folder=folder, **content)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, RecursionError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise PipelineFileError(path, [((), f"not readable as TOML: {problem}")]) from problem
+    told = [((field,), "take it out, where the file lies says it") for field in ("name", "folder") if field in content]
+    if told:
+        raise PipelineFileError(path, told)
+    try:
+        return Pipeline(name=folder.name, folder=folder, **content)
     except ValidationError as problem:
         raise PipelineFileError(path, [(each["loc"], each["msg"]) for each in problem.errors()]) from problem
 

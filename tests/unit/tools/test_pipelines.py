@@ -44,8 +44,10 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
     ("content", "said"),
     [
         ("task = ", "not readable as TOML"),
-        ("[" * 100_000, "not readable as TOML"),
-        ('name = "other"', "not readable as TOML"),
+        (f"task = {'[' * 100_000}", "not readable as TOML"),
+        (f"task = {'9' * 5000}", "not readable as TOML"),
+        (f'name = "mood"\n{SOUND}', "name: take it out"),
+        (f'folder = "."\n{SOUND}', "folder: take it out"),
         (SOUND.replace("text-classification", "poetry"), "task"),
         (SOUND.replace("package", "packege"), "source.packege"),
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
