@@ -14,6 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from conch_tools.errors import SettingsError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SMALLEST_CACHE_BYTES = 1 << 20
+"""Triton's own cache refuses to start with next to nothing, and does not say why."""
+LARGEST_CACHE_BYTES = 1 << 40
 
 
 def project_root() -> Path:
@@ -33,6 +37,13 @@ class Settings(BaseSettings):
         # An empty host would be every address of the machine, an empty path the folder the command is run in.
         if value == "":
             raise ValueError("it is empty: give it a value, or unset it for the default")
+        return value
+
+    @field_validator("response_cache_bytes")
+    @classmethod
+    def _worth_having(cls, value: int) -> int:
+        if 0 < value < SMALLEST_CACHE_BYTES:
+            raise ValueError(f"give it {SMALLEST_CACHE_BYTES} bytes or more, or 0 for no cache")
         return value
 
     repository: Path = Field(default_factory=lambda: project_root() / "model_repository")
@@ -59,16 +70,16 @@ class Settings(BaseSettings):
     profile: str | None = None
     """Hardware profile: Triton's --model-config-name, the stem of <model>/configs/<profile>.pbtxt."""
 
-    response_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    response_cache_bytes: Annotated[int, Field(ge=0, le=LARGEST_CACHE_BYTES)] = 64 * 1024 * 1024
     """Size of Triton's local response cache, for the models that enable it; 0 switches it off."""
 
-    start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
+    start_timeout_s: Seconds = 180.0
     """How long all models together may take to load."""
 
-    stop_timeout_s: Annotated[float, Field(gt=1)] = 4.5
+    stop_timeout_s: Annotated[Seconds, Field(gt=1)] = 4.5
     """How long a stopping server may take before its processes are killed."""
 
-    answer_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    answer_timeout_s: Seconds = 30.0
     """How long one request that the command sends by itself may take."""
 
 

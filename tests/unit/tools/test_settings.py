@@ -47,7 +47,11 @@ def test_the_environment_overrides_the_defaults_and_arguments_the_environment(
         ("CONCH_START_TIMEOUT_S", "-1"),
         ("CONCH_STOP_TIMEOUT_S", "0.5"),
         ("CONCH_ANSWER_TIMEOUT_S", "soon"),
+        ("CONCH_START_TIMEOUT_S", "inf"),
+        ("CONCH_STOP_TIMEOUT_S", "inf"),
         ("CONCH_RESPONSE_CACHE_BYTES", "64M"),
+        ("CONCH_RESPONSE_CACHE_BYTES", "1"),
+        ("CONCH_RESPONSE_CACHE_BYTES", "9" * 20),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_variable(
