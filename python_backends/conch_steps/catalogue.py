@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from conch_steps.catalogue_items import Change, Item, Outcome
+from conch_steps.catalogue_items import Change, Item, Outcome, in_words
 from conch_steps.catalogue_seed import Seed
 from conch_steps.errors import ModelConfigError, StoreFailed
 
@@ -114,7 +115,7 @@ class Catalogue:
             rows = self._database.execute(
                 "SELECT id, item, vector, revision FROM items WHERE revision > ?", (revision,)
             ).fetchall()
-        return newest, [_row(*row) for row in rows]
+        return newest, [self._row(*row) for row in rows]
 
     def keep_vector(self, row: Row, vector: Vector) -> None:
         """Keep the vector of a row that had none, unless the row has changed since."""
@@ -188,6 +189,15 @@ class Catalogue:
                 "UPDATE facts SET revision = ?, seed = ?, encoder = ?", (revision, seed.digest, seed.encoder)
             )
 
+    def _row(self, name: str, item: str | None, vector: bytes | None, revision: int) -> Row:
+        try:
+            read = None if item is None else Item.model_validate_json(item)
+        except ValidationError as problem:
+            raise StoreFailed(
+                self._file, f"`{name}` is not an item of this build ({in_words(problem)}): replace or remove it"
+            ) from problem
+        return Row(name, read, None if vector is None else np.frombuffer(vector, dtype=np.float32), revision)
+
     def _revision(self) -> int:
         revision, encoder = self._database.execute("SELECT revision, encoder FROM facts").fetchone()
         if encoder != self._encoder:
@@ -206,15 +216,6 @@ class Catalogue:
             finally:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-
-
-def _row(name: str, item: str | None, vector: bytes | None, revision: int) -> Row:
-    return Row(
-        name,
-        None if item is None else Item.model_validate_json(item),
-        None if vector is None else np.frombuffer(vector, dtype=np.float32),
-        revision,
-    )
 
 
 def _text_of(item: Item) -> str:
