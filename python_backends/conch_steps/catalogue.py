@@ -227,4 +227,7 @@ def _translated(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        raise StoreFailed(file, str(problem)) from problem
+        # The class itself means a damaged file; a lock, a full disk and the like have classes of their own below it.
+        damaged = type(problem) is sqlite3.DatabaseError
+        cure = ": move it away, and the catalogue begins again as it was built" if damaged else ""
+        raise StoreFailed(file, f"{problem}{cure}") from problem

@@ -204,7 +204,7 @@ def test_every_commit_waits_for_the_disk(file: Path) -> None:
 def test_a_file_that_is_no_database_is_named(file: Path, content: bytes) -> None:
     file.parent.mkdir()
     file.write_bytes(content)
-    with pytest.raises(StoreFailed, match=r"shop\.sqlite3: file is not a database") as failure:
+    with pytest.raises(StoreFailed, match=r"shop\.sqlite3: file is not a database: move it away") as failure:
         Catalogue(file, FIRST)
     assert isinstance(failure.value.__cause__, sqlite3.Error)
 
