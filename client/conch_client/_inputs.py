@@ -120,6 +120,9 @@ def _features(value: object) -> object:
 
 
 def _json(row: Mapping[Any, Any]) -> str:
+    for name, value in row.items():
+        if isinstance(value, float | np.floating) and not np.isfinite(value):
+            raise Misfit(f"the feature '{name}' is {value}, which is not a number; write None for a missing value")
     try:
         return json.dumps(dict(row), default=_plain, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as exc:
