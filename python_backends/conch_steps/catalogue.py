@@ -117,12 +117,12 @@ class Catalogue:
             ).fetchall()
         return newest, [self._row(*row) for row in rows]
 
-    def keep_vector(self, row: Row, vector: Vector) -> None:
-        """Keep the vector of a row that had none, unless the row has changed since."""
+    def keep_vectors(self, rows: Sequence[Row], vectors: Mapping[str, Vector]) -> None:
+        """Keep the vectors, by id, of rows that had none, unless a row has changed since."""
         with self._transaction("IMMEDIATE"):
-            self._database.execute(
+            self._database.executemany(
                 "UPDATE items SET vector = ? WHERE id = ? AND revision = ? AND vector IS NULL",
-                (vector.tobytes(), row.id, row.revision),
+                [(vectors[row.id].tobytes(), row.id, row.revision) for row in rows],
             )
 
     def apply(self, changes: Sequence[Change], vectors: Mapping[str, Vector]) -> list[Outcome]:

@@ -75,15 +75,13 @@ class Retrieval:
 
     def _with_vectors(self, rows: Sequence[Row]) -> dict[str, Vector]:
         """Rows whose vectors another encoder made have none: they are embedded now, and kept."""
-        texts = {row.id: row.item.embedded_text for row in rows if row.vector is None and row.item is not None}
-        fresh = self._embed(list(texts.values()))
-        vectors = {}
-        for row in rows:
-            if row.vector is None:
-                vectors[row.id] = fresh[texts[row.id]]
-                self._catalogue.keep_vector(row, vectors[row.id])
-            else:
-                vectors[row.id] = row.vector
+        waiting = [row for row in rows if row.vector is None]
+        vectors = {row.id: row.vector for row in rows if row.vector is not None}
+        if waiting:
+            texts = {row.id: row.item.embedded_text for row in waiting if row.item is not None}
+            fresh = self._embed(list(texts.values()))
+            vectors |= {name: fresh[text] for name, text in texts.items()}
+            self._catalogue.keep_vectors(waiting, vectors)
         return vectors
 
     def _answer_request(

@@ -150,7 +150,7 @@ def test_with_another_encoder_run_time_items_wait_for_new_vectors(file: Path) ->
     _, rows = catalogue.newer_than(0)
     (waiting,) = [row for row in rows if row.vector is None]
     assert (waiting.id, waiting.item) == ("lamp-c", item("lamp-c"))
-    catalogue.keep_vector(waiting, vector_of(item("lamp-c"), "large"))
+    catalogue.keep_vectors([waiting], {"lamp-c": vector_of(item("lamp-c"), "large")})
     assert all(row.vector is not None and row.vector.tolist() == [4, 5] for row in catalogue.newer_than(0)[1])
 
 
@@ -160,7 +160,7 @@ def test_a_vector_for_what_has_changed_since_is_not_kept(file: Path) -> None:
     large = Catalogue(file, seed(item("lamp-a"), encoder="large"))
     (waiting,) = [row for row in large.newer_than(0)[1] if row.item is not None and row.vector is None]
     add(large, item("lamp-c", "Newer"), encoder="large")
-    large.keep_vector(waiting, vector_of(item("lamp-c"), "large"))
+    large.keep_vectors([waiting], {"lamp-c": vector_of(item("lamp-c"), "large")})
     (row,) = [row for row in large.newer_than(0)[1] if row.id == "lamp-c"]
     assert row.vector is not None
     assert row.vector.tolist() == [5, 5]
