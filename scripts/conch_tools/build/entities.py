@@ -5,7 +5,6 @@ The reference is transformers' own pipeline, which cuts long texts into the same
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 from transformers import AutoModelForTokenClassification, PreTrainedModel, TokenClassificationPipeline
@@ -17,8 +16,8 @@ from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row, mixed_texts
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
+from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer
-from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 from conch_tools.training import TokenTraining, token_training
@@ -38,7 +37,7 @@ class TokenClassifierBuilder:
             self._training = token_training(pipeline.source.training)
         self._model = self._classifier()
         self._tokenizer = fast_tokenizer(pipeline, self._folder)
-        self._parameters = _parameters(pipeline)
+        self._parameters = step_parameters(pipeline, ROLE)
         self._max_tokens, self._overlap = (self._number(key) for key in ("max_tokens", "overlap"))
         most = min(self._model.config.max_position_embeddings, self._tokenizer.model_max_length)
         if self._max_tokens > most:
@@ -99,17 +98,6 @@ class TokenClassifierBuilder:
                 self._pipeline.name, f"parameter `{key}` of {self._pipeline.step(ROLE)} must be a whole number"
             )
         return int(text)
-
-
-def _parameters(pipeline: Pipeline) -> dict[str, str]:
-    """Of the step's config.pbtxt, which alone says how texts are cut into windows."""
-    path: Path = pipeline.folder.parent / pipeline.step(ROLE) / "config.pbtxt"
-    if not path.is_file():
-        raise BuildError(pipeline.name, f"{path} is missing: it is the step that finds the entities")
-    config = parse(path.read_text(encoding="utf-8"))
-    if isinstance(config, Unparsable):
-        raise BuildError(pipeline.name, f"{path} cannot be read: run `conch check`")
-    return {key: value.string_value for key, value in config.parameters.items()}
 
 
 def _described(entity: dict[str, Any], text: str) -> dict[str, Any]:

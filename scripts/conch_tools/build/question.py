@@ -21,8 +21,8 @@ from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row, mixed_texts
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
+from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer, token_limit
-from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 from conch_tools.training import question_training
@@ -193,13 +193,11 @@ def _source_model(pipeline: Pipeline, folder: Path) -> PreTrainedModel:
 
 def _overlap(pipeline: Pipeline, limit: int) -> int:
     """The `overlap` in the step's config.pbtxt. Raises BuildError when its `max_tokens` is not the pipeline's."""
-    path = pipeline.folder.parent / pipeline.step("answers") / "config.pbtxt"
-    config = parse(path.read_text(encoding="utf-8"))
-    if isinstance(config, Unparsable):
-        raise BuildError(pipeline.name, f"{path}, line {config.line}: {config.sentence}")
-    given = {key: value.string_value for key, value in config.parameters.items()}
+    given = step_parameters(pipeline, "answers")
     if given.get("max_tokens") != str(limit) or not given.get("overlap", "").isdigit():
         raise BuildError(
-            pipeline.name, f"{path} must have parameters `overlap`, a number, and `max_tokens`, {limit} as in [text]"
+            pipeline.name,
+            f"{pipeline.step('answers')}/config.pbtxt must have parameters `overlap`, a number, and `max_tokens`, "
+            f"{limit} as in [text]",
         )
     return int(given["overlap"])

@@ -27,9 +27,9 @@ from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Reference, StepAnswers, byte_item, mixed_texts
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
+from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer, token_limit
 from conch_tools.build.zero_shot_data import ZeroShotAccuracy, labelled_texts
-from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline, load_pipeline
 
@@ -58,7 +58,7 @@ class SimilarityBuilder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._parameters = step_parameters(pipeline)
+        self._parameters = _parameters(pipeline)
         used = self._parameters.get("embedding", "")
         if used not in pipeline.uses:
             raise BuildError(
@@ -111,7 +111,7 @@ class EntailmentBuilder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._template = step_parameters(pipeline)["hypothesis_template"]
+        self._template = _parameters(pipeline)["hypothesis_template"]
         folder = source_folder(pipeline)
         self._model = _classifier(folder)
         self._source_tokenizer = fast_tokenizer(pipeline, folder)
@@ -154,17 +154,11 @@ class EntailmentBuilder:
         return ZeroShotAccuracy(labelled_texts("heldout")) if self._pipeline.gates.minimum else None
 
 
-def step_parameters(pipeline: Pipeline) -> Mapping[str, str]:
+def _parameters(pipeline: Pipeline) -> Mapping[str, str]:
     """The config parameters of the pipeline's step, by which its reference is asked as well. Raises BuildError."""
-    file = pipeline.folder.parent / pipeline.step(STEP) / "config.pbtxt"
-    if not file.is_file():
-        raise BuildError(pipeline.name, f"there is no {file}")
-    config = parse(file.read_text(encoding="utf-8"))
-    if isinstance(config, Unparsable):
-        raise BuildError(pipeline.name, f"{file}:{config.line}: {config.sentence}")
-    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    parameters = step_parameters(pipeline, STEP)
     if "hypothesis_template" not in parameters:
-        raise BuildError(pipeline.name, f"{file} sets no parameter `hypothesis_template`")
+        raise BuildError(pipeline.name, f"{pipeline.step(STEP)}/config.pbtxt sets no parameter `hypothesis_template`")
     return parameters
 
 
