@@ -151,6 +151,9 @@ def _features(value: object) -> object:
 
 
 def _row(row: Mapping[Any, Any]) -> str:
+    for name, value in row.items():
+        if isinstance(value, float | np.floating) and not np.isfinite(value):
+            raise Misfit(f"the feature '{name}' is {value}, which is not a number; write None for a missing value")
     try:
         return as_json(row)
     except Misfit as misfit:

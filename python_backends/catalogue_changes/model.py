@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 
 from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.catalogue import Catalogue, database_file
-from conch_steps.catalogue_items import Change, read_json
+from conch_steps.catalogue_items import read_changes
 from conch_steps.catalogue_seed import Seed
 from conch_steps.manifest import verify_manifest
 from conch_steps.serving import StepModel, StepRequest, Tensors, answer_each
@@ -33,7 +33,7 @@ class TritonPythonModel:
         return answer_each(pb_utils, requests, self._change)
 
     def _change(self, request: StepRequest) -> Tensors:
-        changes = [read_json(Change, raw, "change") for raw in request.tensor("change").reshape(-1)]
+        changes = read_changes(request.tensor("change").reshape(-1))
         vectors = self._embed([item.embedded_text for change in changes for item in change.add])
         outcomes = [outcome.model_dump_json().encode() for outcome in self._catalogue.apply(changes, vectors)]
         return {"outcome": np.array(outcomes, dtype=np.object_).reshape(-1, 1)}

@@ -10,7 +10,6 @@ import triton_python_backend_utils as pb_utils
 from conch_steps.calls import MAX_ROWS, ModelCalls
 from conch_steps.catalogue import Catalogue, database_file
 from conch_steps.catalogue_seed import Seed
-from conch_steps.errors import InvalidInput, StepError
 from conch_steps.manifest import verify_manifest
 from conch_steps.retrieval import EXACT, Retrieval
 from conch_steps.retrieval_query import TENSOR, Question, read_question
@@ -41,14 +40,15 @@ class TritonPythonModel:
         return answer_each(pb_utils, requests, lambda _: _given(next(answers)))
 
 
-def _questions(request: StepRequest) -> Sequence[Question] | StepError:
+def _questions(request: StepRequest) -> Sequence[Question] | Exception:
     try:
-        return [read_question(raw) for raw in request.tensor(TENSOR).reshape(-1)]
-    except InvalidInput as problem:
+        rows = request.tensor(TENSOR).reshape(-1)
+        return [read_question(raw, f"`{TENSOR}`[{index}]") for index, raw in enumerate(rows)]
+    except Exception as problem:
         return problem
 
 
 def _given(answer: Any) -> Tensors:
-    if isinstance(answer, StepError):
+    if isinstance(answer, Exception):
         raise answer
     return {"results": answer}

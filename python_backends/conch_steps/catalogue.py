@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from conch_steps.catalogue_items import Change, Item, Outcome
+from conch_steps.catalogue_items import Change, Item, Outcome, in_words
 from conch_steps.catalogue_seed import Seed
 from conch_steps.errors import ModelConfigError, StoreFailed
 from conch_steps.parameters import named
@@ -115,14 +116,14 @@ class Catalogue:
             rows = self._database.execute(
                 "SELECT id, item, vector, revision FROM items WHERE revision > ?", (revision,)
             ).fetchall()
-        return newest, [_row(*row) for row in rows]
+        return newest, [self._row(*row) for row in rows]
 
-    def keep_vector(self, row: Row, vector: Vector) -> None:
-        """Keep the vector of a row that had none, unless the row has changed since."""
+    def keep_vectors(self, rows: Sequence[Row], vectors: Mapping[str, Vector]) -> None:
+        """Keep the vectors, by id, of rows that had none, unless a row has changed since."""
         with self._transaction("IMMEDIATE"):
-            self._database.execute(
+            self._database.executemany(
                 "UPDATE items SET vector = ? WHERE id = ? AND revision = ? AND vector IS NULL",
-                (vector.tobytes(), row.id, row.revision),
+                [(vectors[row.id].tobytes(), row.id, row.revision) for row in rows],
             )
 
     def apply(self, changes: Sequence[Change], vectors: Mapping[str, Vector]) -> list[Outcome]:
@@ -189,6 +190,15 @@ class Catalogue:
                 "UPDATE facts SET revision = ?, seed = ?, encoder = ?", (revision, seed.digest, seed.encoder)
             )
 
+    def _row(self, name: str, item: str | None, vector: bytes | None, revision: int) -> Row:
+        try:
+            read = None if item is None else Item.model_validate_json(item)
+        except ValidationError as problem:
+            raise StoreFailed(
+                self._file, f"`{name}` is not an item of this build ({in_words(problem)}): replace or remove it"
+            ) from problem
+        return Row(name, read, None if vector is None else np.frombuffer(vector, dtype=np.float32), revision)
+
     def _revision(self) -> int:
         revision, encoder = self._database.execute("SELECT revision, encoder FROM facts").fetchone()
         if encoder != self._encoder:
@@ -209,15 +219,6 @@ class Catalogue:
                     self._database.execute("ROLLBACK")
 
 
-def _row(name: str, item: str | None, vector: bytes | None, revision: int) -> Row:
-    return Row(
-        name,
-        None if item is None else Item.model_validate_json(item),
-        None if vector is None else np.frombuffer(vector, dtype=np.float32),
-        revision,
-    )
-
-
 def _text_of(item: Item) -> str:
     return json.dumps(item.model_dump(), ensure_ascii=False)
 
@@ -227,4 +228,7 @@ def _translated(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        raise StoreFailed(file, str(problem)) from problem
+        # The class itself means a damaged file; a lock, a full disk and the like have classes of their own below it.
+        damaged = type(problem) is sqlite3.DatabaseError
+        cure = ": move it away, and the catalogue begins again as it was built" if damaged else ""
+        raise StoreFailed(file, f"{problem}{cure}") from problem

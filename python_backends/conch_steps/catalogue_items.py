@@ -7,14 +7,16 @@ always be searched, filtered and given back.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from conch_steps.errors import InvalidInput
+from conch_steps.json_objects import known_instead, read_object, shown
 
 MAX_ADDED = 500
-"""Items of one change: each is embedded, and the step answers one change at a time."""
+"""Items of one request: each is embedded, and the step answers one request at a time."""
 MAX_REMOVED = 10_000
 MAX_JSON_BYTES = 4 * 1024 * 1024
 SHOWN_ERRORS = 3
@@ -29,6 +31,15 @@ class StrictModel(BaseModel):
     """Nothing is converted, nothing unknown is passed over."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_field(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            for name in value:
+                if name not in cls.model_fields:
+                    raise ValueError(f"{shown(name)} is not a field: {known_instead(name, cls.model_fields)}")
+        return value
 
 
 class Item(StrictModel):
@@ -84,14 +95,28 @@ class Outcome(StrictModel):
 Model = TypeVar("Model", bound=StrictModel)
 
 
-def read_json(kind: type[Model], raw: bytes, name: str) -> Model:
-    """A JSON object as `kind`. Raises InvalidInput naming the tensor, the field and what is wrong with it."""
-    if len(raw) > MAX_JSON_BYTES:
-        raise InvalidInput(f"`{name}` has {len(raw)} bytes, the limit is {MAX_JSON_BYTES}: send less at once")
+def read_changes(rows: Iterable[bytes]) -> list[Change]:
+    """The changes of one request. Raises InvalidInput naming the change, the field and what is wrong with it."""
+    changes = [read_json(Change, raw, f"`change`[{index}]") for index, raw in enumerate(rows)]
+    added = sum(len(change.add) for change in changes)
+    if added > MAX_ADDED:
+        raise InvalidInput(
+            f"the changes of this request add {added} items, the limit is {MAX_ADDED}: send them in several requests"
+        )
+    return changes
+
+
+def read_json(kind: type[Model], raw: bytes, where: str) -> Model:
+    """A JSON object as `kind`; `where` names it in refusals. Raises InvalidInput naming the field as well."""
+    return checked(kind, read_object(raw, where, MAX_JSON_BYTES), where)
+
+
+def checked(kind: type[Model], values: Mapping[str, object], where: str) -> Model:
+    """Values by field as `kind`; `where` names them in refusals. Raises InvalidInput naming the field."""
     try:
-        return kind.model_validate_json(raw)
+        return kind.model_validate(values)
     except ValidationError as problem:
-        raise InvalidInput(f"`{name}`: {in_words(problem)}") from problem
+        raise InvalidInput(f"{where}: {in_words(problem)}") from problem
 
 
 def in_words(problem: ValidationError) -> str:
@@ -101,6 +126,9 @@ def in_words(problem: ValidationError) -> str:
     for error in errors[:SHOWN_ERRORS]:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
         message = error["msg"].removeprefix("Value error, ")
+        if error["type"] in ("tuple_type", "too_short", "too_long"):
+            # What becomes a tuple here is a list to the caller.
+            message = message.replace("Tuple", "List").replace("tuple", "list")
         said.append(f"{place}: {message}" if place else message)
     more = len(errors) - len(said)
     return "; ".join([*said, *([f"and {more} more"] if more else [])])

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from conch_steps.errors import ArtifactError, ModelConfigError
+from conch_steps.errors import ArtifactError, ModelConfigError, StoreFailed
 from conch_steps.features import ENTITY, SCHEMA_FILE, Values, schema_of
 from conch_steps.parameters import Declaration, named
 from conch_steps.serving import StepModel
@@ -37,7 +37,8 @@ class StoredFeatures:
     """Looks up one feature view of a Feast repository, whose entity is `entity_id`."""
 
     def __init__(self, repository: Path, view: str) -> None:
-        """Raises ArtifactError when the repository is absent, ModelConfigError when it has no such view."""
+        """Raises ArtifactError or StoreFailed when the repository is absent or damaged, ModelConfigError when it has
+        no such view."""
         require_repository(repository)
         with warnings.catch_warnings():
             # Pydantic finds fault with Feast's own classes, which nobody here can mend.
@@ -45,18 +46,26 @@ class StoredFeatures:
             from feast import FeatureStore
             from feast.errors import FeastObjectNotFoundException
 
-            self._store = FeatureStore(repo_path=str(repository))
             try:
+                self._store = FeatureStore(repo_path=str(repository))
                 self._names = [field.name for field in self._store.get_feature_view(view).features]
             except FeastObjectNotFoundException as problem:
                 raise ModelConfigError(f"{repository} has no feature view `{view}`: {problem}") from problem
+            except Exception as problem:
+                raise ArtifactError(f"{repository} is no Feast repository: {problem}: run `conch build`") from problem
+        self._repository = repository
         self._references = [f"{view}:{name}" for name in self._names]
+        # Feast opens its online store at the first lookup: a store that cannot be read is found before it is served.
+        self([""])
 
     def __call__(self, entities: Sequence[str]) -> list[Values]:
-        """The stored values of each entity by name; none of one that the store does not know."""
-        answer = self._store.get_online_features(
-            features=self._references, entity_rows=[{ENTITY: entity} for entity in entities]
-        ).to_dict()
+        """The stored values of each entity by name; none of one that the store does not know. Raises StoreFailed."""
+        rows = [{ENTITY: entity} for entity in entities]
+        try:
+            answer = self._store.get_online_features(features=self._references, entity_rows=rows).to_dict()
+        except Exception as problem:
+            # Feast passes on whatever its database raises.
+            raise StoreFailed(self._repository, f"its online store cannot be read ({problem})") from problem
         return [
             {name: answer[name][row] for name in self._names if answer[name][row] is not None}
             for row in range(len(entities))

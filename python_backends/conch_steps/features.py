@@ -7,20 +7,18 @@ a caller hears of all problems of a row at once. Values that the caller does not
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.json_objects import SHOWN_CHARACTERS, known_instead, read_object, shown
 from conch_steps.serving import StepModel
-from conch_steps.texts import utf8
 
 SCHEMA_FILE = "schema.json"
 ENTITY = "entity_id"
@@ -28,7 +26,6 @@ ENTITY = "entity_id"
 
 MAX_ROW_BYTES = 64 * 1024
 SHOWN_PROBLEMS = 5
-SHOWN_CHARACTERS = 60
 
 Values: TypeAlias = Mapping[str, object]
 Lookup: TypeAlias = Callable[[Sequence[str]], Sequence[Values]]
@@ -118,7 +115,7 @@ class FeatureRows:
         raw = features.reshape(-1)
         if not len(raw):
             raise InvalidInput("`features` has no rows: send at least one object")
-        given: list[Values] = [parsed(each, _place(index)) for index, each in enumerate(raw)]
+        given: list[Values] = [read_object(each, _place(index), MAX_ROW_BYTES) for index, each in enumerate(raw)]
         if self._lookup is not None:
             given = self._completed(given, self._lookup)
         return np.array([self._row(values, _place(index)) for index, values in enumerate(given)], dtype=np.float32)
@@ -133,14 +130,15 @@ class FeatureRows:
         completed = list(given)
         for index, entity in entities.items():
             if not stored[entity]:
-                raise InvalidInput(f"{_place(index)}: `{ENTITY}` {_shown(entity)} is not in the feature store")
+                raise InvalidInput(f"{_place(index)}: `{ENTITY}` {shown(entity)} is not in the feature store")
             own = {name: value for name, value in given[index].items() if name != ENTITY and value is not None}
             completed[index] = {**stored[entity], **own}
         return completed
 
     def _row(self, values: Values, where: str) -> list[float]:
         numbers = []
-        problems = [self._unknown(name) for name in values if name not in self._schema]
+        unknown = [name for name in values if name not in self._schema]
+        problems = []
         for name, feature in self._schema.items():
             value = values.get(name)
             if value is None:
@@ -151,76 +149,26 @@ class FeatureRows:
             elif value is None:
                 problems.append(f"`{name}` is missing, it must be {feature.allowed}")
             else:
-                problems.append(f"`{name}` is {_shown(value)}, but must be {feature.allowed}")
-        if problems:
-            more = len(problems) - SHOWN_PROBLEMS
-            rest = [f"and {more} more"] if more > 0 else []
-            raise InvalidInput(f"{where}: {'; '.join([*problems[:SHOWN_PROBLEMS], *rest])}")
+                problems.append(f"`{name}` is {shown(value)}, but must be {feature.allowed}")
+        if unknown or problems:
+            # Looking for the name that was meant takes its time, so only those that are shown get that.
+            first = [*map(self._unknown, unknown[:SHOWN_PROBLEMS]), *problems][:SHOWN_PROBLEMS]
+            more = len(unknown) + len(problems) - len(first)
+            rest = [f"and {more} more"] if more else []
+            raise InvalidInput(f"{where}: {'; '.join([*first, *rest])}")
         return numbers
 
     def _unknown(self, name: str) -> str:
-        close = difflib.get_close_matches(name[:SHOWN_CHARACTERS], self._schema, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(self._schema)}"
-        return f"{_shown(name)} is not a feature: {hint}"
-
-
-class _NamedTwice(Exception):
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
-def parsed(raw: bytes, where: str) -> dict[str, object]:
-    """The JSON object in `raw`; `where` names it in refusals. Raises InvalidInput for anything else."""
-    text = utf8(raw, where, MAX_ROW_BYTES)
-    try:
-        # Whole numbers become floats at once: one of a thousand digits is infinite then, and refused like that.
-        row = json.loads(text, object_pairs_hook=_object, parse_int=float)
-    except _NamedTwice as problem:
-        raise InvalidInput(f"{where} names {_shown(problem.name)} twice") from problem
-    except RecursionError as problem:
-        raise InvalidInput(f"{where} is nested too deeply: it must be an object of names and values") from problem
-    except ValueError as problem:
-        raise InvalidInput(f"{where} is not JSON: {problem}") from problem
-    if not isinstance(row, dict):
-        raise InvalidInput(f"{where} is {_shown(row)}, but must be an object of names and values")
-    return row
-
-
-def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        _refuse_twice(pairs)
-    return row
-
-
-def _refuse_twice(pairs: Sequence[tuple[str, object]]) -> NoReturn:
-    names = [name for name, _ in pairs]
-    raise _NamedTwice(next(name for position, name in enumerate(names) if name in names[:position]))
+        return f"{shown(name)} is not a feature: {known_instead(name, self._schema)}"
 
 
 def _entity(value: object, where: str) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > SHOWN_CHARACTERS:
         raise InvalidInput(
-            f"{where}: `{ENTITY}` is {_shown(value)}, but must be "
-            f"a text of 1 to {SHOWN_CHARACTERS} printable characters"
+            f"{where}: `{ENTITY}` is {shown(value)}, but must be a text of 1 to {SHOWN_CHARACTERS} printable characters"
         )
     return value
 
 
 def _place(index: int) -> str:
     return f"`features`[{index}]"
-
-
-def _shown(value: object) -> str:
-    """A value in few words that any encoding can carry."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "not a number (NaN)" if math.isnan(value) else "infinite"
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    if isinstance(value, str):
-        cut = value if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}…"
-        return json.dumps(cut, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, list):
-        return "a list"
-    return "an object" if isinstance(value, dict) else json.dumps(value)

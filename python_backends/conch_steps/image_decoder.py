@@ -110,17 +110,14 @@ class ImageDecoder:
         rows = images.reshape(-1)
         if not len(rows):
             raise InvalidInput("`image` has no rows: send at least one image")
+        sizes = [self._open(raw, index).size for index, raw in enumerate(rows)]
         limit = REQUEST_FACTOR * self._max_pixels
-        total = 0
-        decoded = []
-        for index, raw in enumerate(rows):
-            image = self._open(raw, index)
-            total += image.width * image.height
-            if total > limit:
-                raise InvalidInput(
-                    f"the images of this request have more than {limit} pixels together: send them in several requests"
-                )
-            decoded.append(self._pixels(_loaded(image, index), index))
+        if sum(width * height for width, height in sizes) > limit:
+            raise InvalidInput(
+                f"the images of this request have more than {limit} pixels together: send them in several requests"
+            )
+        # Opened anew, because an open image keeps its pixels for as long as it is held.
+        decoded = [self._pixels(_loaded(self._open(raw, index), index), index) for index, raw in enumerate(rows)]
         if len({pixels.shape for pixels in decoded}) > 1:
             raise InvalidInput(
                 "the images of this request differ in size and this model does not resize: send them singly"

@@ -17,7 +17,7 @@ from conch_steps.calls import MAX_ROWS
 from conch_steps.catalogue import NAME, STATE, Catalogue, Row
 from conch_steps.catalogue_items import Item
 from conch_steps.catalogue_seed import SEED_FILES
-from conch_steps.errors import InvalidInput, StepError
+from conch_steps.errors import InvalidInput
 from conch_steps.parameters import Declaration, whole_number
 from conch_steps.retrieval_query import Filter, Question
 from conch_steps.text_embedder import CALL, MODEL, Vector
@@ -44,18 +44,22 @@ class Retrieval:
         self._index = VectorIndex(dimensions, exact_up_to)
         self._revision = 0
 
-    def answer(self, asked: Sequence[Sequence[Question] | StepError]) -> list[npt.NDArray[np.object_] | StepError]:
+    def answer(self, asked: Sequence[Sequence[Question] | Exception]) -> list[npt.NDArray[np.object_] | Exception]:
         """`results` BYTES [n, 1] for each request of n questions, or what went wrong with it.
 
-        The words of all requests are embedded in one call; when that fails, it fails those that have words.
+        The words of all requests are embedded in one call; when that fails, it fails those that have words. Without
+        the database all fail that were not refused already.
         """
-        self.catch_up()
-        questions = [question for request in asked if not isinstance(request, StepError) for question in request]
+        try:
+            self.catch_up()
+        except Exception as problem:
+            return [request if isinstance(request, Exception) else problem for request in asked]
+        questions = [question for request in asked if not isinstance(request, Exception) for question in request]
         vectors: Mapping[str, Vector] = {}
-        failure: StepError | None = None
+        failure: Exception | None = None
         try:
             vectors = self._embed([question.text for question in questions if question.text is not None])
-        except StepError as problem:
+        except Exception as problem:
             failure = problem
         return [self._answer_request(request, vectors, failure) for request in asked]
 
@@ -77,27 +81,25 @@ class Retrieval:
 
     def _with_vectors(self, rows: Sequence[Row]) -> dict[str, Vector]:
         """Rows whose vectors another encoder made have none: they are embedded now, and kept."""
-        texts = {row.id: row.item.embedded_text for row in rows if row.vector is None and row.item is not None}
-        fresh = self._embed(list(texts.values()))
-        vectors = {}
-        for row in rows:
-            if row.vector is None:
-                vectors[row.id] = fresh[texts[row.id]]
-                self._catalogue.keep_vector(row, vectors[row.id])
-            else:
-                vectors[row.id] = row.vector
+        waiting = [row for row in rows if row.vector is None]
+        vectors = {row.id: row.vector for row in rows if row.vector is not None}
+        if waiting:
+            texts = {row.id: row.item.embedded_text for row in waiting if row.item is not None}
+            fresh = self._embed(list(texts.values()))
+            vectors |= {name: fresh[text] for name, text in texts.items()}
+            self._catalogue.keep_vectors(waiting, vectors)
         return vectors
 
     def _answer_request(
-        self, request: Sequence[Question] | StepError, vectors: Mapping[str, Vector], failure: StepError | None
-    ) -> npt.NDArray[np.object_] | StepError:
-        if isinstance(request, StepError):
+        self, request: Sequence[Question] | Exception, vectors: Mapping[str, Vector], failure: Exception | None
+    ) -> npt.NDArray[np.object_] | Exception:
+        if isinstance(request, Exception):
             return request
         if failure is not None and any(question.text is not None for question in request):
             return failure
         try:
             answers = [self._results(question, vectors) for question in request]
-        except StepError as problem:
+        except Exception as problem:
             return problem
         return np.array([json.dumps(each, ensure_ascii=False).encode() for each in answers], np.object_).reshape(-1, 1)
 

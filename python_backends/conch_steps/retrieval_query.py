@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
-from conch_steps.catalogue_items import Category, Item, ItemId, StrictModel, read_json
-from conch_steps.errors import InvalidInput
+from conch_steps.catalogue_items import MAX_JSON_BYTES, Category, Item, ItemId, StrictModel, checked, read_json
+from conch_steps.texts import utf8
 
 DEFAULT_COUNT, MAX_COUNT = 5, 100
 MAX_TEXT = 20_000
@@ -97,17 +97,11 @@ class Question(StrictModel):
         return ((self.item,) if self.item is not None else ()) + (self.liked or ()) + self.disliked
 
 
-def read_question(raw: bytes) -> Question:
+def read_question(raw: bytes, where: str) -> Question:
     """A JSON object as a question; text that does not begin like one is what to search for.
 
-    Raises InvalidInput naming the field and what is wrong with it.
+    Raises InvalidInput that begins with `where` and names the field and what is wrong with it.
     """
     if raw.lstrip().startswith(b"{"):
-        return read_json(Question, raw, TENSOR)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as problem:
-        raise InvalidInput(f"`{TENSOR}` is not UTF-8: byte {problem.start} is 0x{raw[problem.start]:02x}") from problem
-    if not text.strip() or len(text) > MAX_TEXT:
-        raise InvalidInput(f"`{TENSOR}` is empty or has more than {MAX_TEXT} characters: ask in a few words")
-    return Question(text=text)
+        return read_json(Question, raw, where)
+    return checked(Question, {"text": utf8(raw, where, MAX_JSON_BYTES)}, where)

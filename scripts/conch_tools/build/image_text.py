@@ -34,8 +34,8 @@ from conch_tools.build.ragged import OPSET, export_ragged
 from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, Rows, StepAnswers, byte_item
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
+from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer
-from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 from conch_tools.training import ImageTextTraining, image_text_training
@@ -154,12 +154,7 @@ class ImageTextBuilder:
     @cached_property
     def _template(self) -> str:
         """The hypothesis template in the match step's config.pbtxt."""
-        path = self._pipeline.folder.parent / self._pipeline.step("match") / "config.pbtxt"
-        config = parse(path.read_text(encoding="utf-8"))
-        if isinstance(config, Unparsable):
-            raise BuildError(self._pipeline.name, f"{path}, line {config.line}: {config.sentence}")
-        said = config.parameters.get("hypothesis_template")
-        return DEFAULT_TEMPLATE if said is None else str(said.string_value)
+        return step_parameters(self._pipeline, "match").get("hypothesis_template", DEFAULT_TEMPLATE)
 
     def _corpus(self) -> list[Item]:
         """The samples, then noise pictures of many sizes with one to all of the labels that fit the model."""

@@ -24,13 +24,12 @@ from conch_tools.build.feature_repo import write_feature_repo
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.reference import CORPUS_SIZE, Reference, StepAnswers, byte_item
 from conch_tools.build.staging import Staged
-from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.build.step_config import step_parameters
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import CategoricalFeature, Pipeline, load_pipeline
 from conch_tools.training import TabularTraining, tabular_training
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
-CONFIG_FILE = "config.pbtxt"
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -46,11 +45,10 @@ class TabularClassifierBuilder:
 
     def stage(self, staged: Staged) -> None:
         """Write schema, feature store, model and labels."""
-        step = self._pipeline.step("features")
-        folder = staged.version(step)
+        folder = staged.version(self._pipeline.step("features"))
         schema = {name: each.model_dump(exclude_none=True) for name, each in self._pipeline.features.items()}
         (folder / SCHEMA_FILE).write_text(json.dumps({"features": schema}, indent=2) + "\n", encoding="utf-8")
-        view = _lookup_of(staged.repository / step / CONFIG_FILE)
+        view = step_parameters(self._pipeline, "features").get("lookup")
         if view is not None:
             rows = {each.entity: each.values for each in self._training.patients()}
             write_feature_repo(folder, self._pipeline.name, view, rows, list(self._training.categories))
@@ -188,14 +186,6 @@ def _training_of(pipeline: Pipeline, rows_of: Pipeline) -> TabularTraining:
     if said != {name: list(each) for name, each in training.categories.items()}:
         raise BuildError(pipeline.name, f"the categories must be the training's: {dict(training.categories)}")
     return training
-
-
-def _lookup_of(config_file: Path) -> str | None:
-    """The feature view that a step looks values up in, as its config.pbtxt says."""
-    config = parse(config_file.read_text(encoding="utf-8"))
-    if isinstance(config, Unparsable):
-        raise BuildError(config_file.parent.name, f"{config_file} cannot be read: run `conch check`")
-    return str(config.parameters["lookup"].string_value) if "lookup" in config.parameters else None
 
 
 def _accuracy(training: TabularTraining) -> LabelAccuracy:

@@ -210,8 +210,14 @@ def test_features_that_are_written_already_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [{"a": float("nan")}, {"a": object()}, {"a": b"bytes"}, {"a": "\ud800"}, {"a": pandas.NaT}]
+    "row", [{"a": [float("nan")]}, {"a": object()}, {"a": b"bytes"}, {"a": "\ud800"}, {"a": pandas.NaT}]
 )
 def test_features_that_json_does_not_have_are_refused(row: object) -> None:
     with pytest.raises(Misfit, match=r"cannot be written as JSON.*write None for a missing value"):
         public_value("features", row)
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), np.float64("-inf")])
+def test_a_feature_that_is_not_a_number_is_named(value: object) -> None:
+    with pytest.raises(Misfit, match=r"the feature 'b' is (nan|inf|-inf), .*write None for a missing value"):
+        public_value("features", [{"a": 1.0}, {"a": 1.0, "b": value}])

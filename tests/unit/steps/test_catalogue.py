@@ -151,7 +151,7 @@ def test_with_another_encoder_run_time_items_wait_for_new_vectors(file: Path) ->
     _, rows = catalogue.newer_than(0)
     (waiting,) = [row for row in rows if row.vector is None]
     assert (waiting.id, waiting.item) == ("lamp-c", item("lamp-c"))
-    catalogue.keep_vector(waiting, vector_of(item("lamp-c"), "large"))
+    catalogue.keep_vectors([waiting], {"lamp-c": vector_of(item("lamp-c"), "large")})
     assert all(row.vector is not None and row.vector.tolist() == [4, 5] for row in catalogue.newer_than(0)[1])
 
 
@@ -161,7 +161,7 @@ def test_a_vector_for_what_has_changed_since_is_not_kept(file: Path) -> None:
     large = Catalogue(file, seed(item("lamp-a"), encoder="large"))
     (waiting,) = [row for row in large.newer_than(0)[1] if row.item is not None and row.vector is None]
     add(large, item("lamp-c", "Newer"), encoder="large")
-    large.keep_vector(waiting, vector_of(item("lamp-c"), "large"))
+    large.keep_vectors([waiting], {"lamp-c": vector_of(item("lamp-c"), "large")})
     (row,) = [row for row in large.newer_than(0)[1] if row.id == "lamp-c"]
     assert row.vector is not None
     assert row.vector.tolist() == [5, 5]
@@ -205,7 +205,7 @@ def test_every_commit_waits_for_the_disk(file: Path) -> None:
 def test_a_file_that_is_no_database_is_named(file: Path, content: bytes) -> None:
     file.parent.mkdir()
     file.write_bytes(content)
-    with pytest.raises(StoreFailed, match=r"shop\.sqlite3: file is not a database") as failure:
+    with pytest.raises(StoreFailed, match=r"shop\.sqlite3: file is not a database: move it away") as failure:
         Catalogue(file, FIRST)
     assert isinstance(failure.value.__cause__, sqlite3.Error)
 

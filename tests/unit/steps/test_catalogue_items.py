@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conch_steps.catalogue_items import Change, Item, read_json
+from conch_steps.catalogue_items import MAX_ADDED, Change, Item, read_changes, read_json
 from conch_steps.errors import InvalidInput
 
 LAMP: dict[str, Any] = {
@@ -22,7 +22,7 @@ LAMP: dict[str, Any] = {
 
 
 def change(**content: Any) -> Change:
-    return read_json(Change, json.dumps(content).encode(), "change")
+    return read_json(Change, json.dumps(content).encode(), "`change`")
 
 
 def test_a_change_adds_and_removes() -> None:
@@ -48,7 +48,8 @@ def test_a_whole_price_is_the_same_price() -> None:
         ("price", float("nan"), r"add\[0\]\.price: Input should be a finite number"),
         ("in_stock", 1, r"add\[0\]\.in_stock: Input should be a valid boolean"),
         ("year", 24.5, r"add\[0\]\.year"),
-        ("colour", "red", r"add\[0\]\.colour: Extra inputs are not permitted"),
+        ("colour", "red", r'add\[0\]: "colour" is not a field: there are id, title, text'),
+        ("prise", 19, r'add\[0\]: "prise" is not a field: did you mean `price`\?'),
     ],
 )
 def test_an_item_that_does_not_fit_the_schema_is_named_with_its_field(field: str, value: object, said: str) -> None:
@@ -60,19 +61,33 @@ def test_an_item_that_does_not_fit_the_schema_is_named_with_its_field(field: str
     ("raw", "said"),
     [
         (b"{}", "changes nothing"),
-        (b"[]", "Input should be an object"),
-        (b'{"add": ', "Invalid JSON"),
-        (b"\xff", "Invalid JSON"),
+        (b"[]", "`change` is a list, but must be an object"),
+        (b'{"add": ', "`change` is not JSON"),
+        (b"\xff", "`change` is not UTF-8"),
+        (b'{"remove": ["tent-1"], "remove": ["tent-2"]}', '`change` names "remove" twice'),
         (b'{"remove": ["tent-1", 4]}', r"remove\[1\]: Input should be a valid string"),
-        (b'{"remove": "tent-1"}', "remove: Input should be a valid array"),
-        (b"[" * 100_000, "Invalid JSON"),
-        (b'{"remove": ["\\ud800"]}', "Invalid JSON"),
+        (b'{"remove": "tent-1"}', "remove: Input should be a valid list"),
+        (b"[" * 100_000, "`change` is nested too deeply"),
+        (b'{"remove": ["\\ud800"]}', r"remove\[0\]: Input should be a valid string"),
+        (b'{"\\ud800": 1}', "is not a field"),
     ],
-    ids=["empty", "a list", "cut short", "not UTF-8", "an id that is a number", "ids as text", "deep", "surrogate"],
+    ids=[
+        "empty",
+        "a list",
+        "cut short",
+        "not UTF-8",
+        "said twice",
+        "an id that is a number",
+        "ids as text",
+        "deep",
+        "surrogate",
+        "field of a surrogate",
+    ],
 )
 def test_what_is_no_change_is_refused(raw: bytes, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        read_json(Change, raw, "change")
+    with pytest.raises(InvalidInput, match=said) as refused:
+        read_json(Change, raw, "`change`")
+    assert str(refused.value).encode()
 
 
 def test_an_id_that_is_named_twice_is_refused_and_a_removal_said_twice_is_not() -> None:
@@ -84,11 +99,22 @@ def test_an_id_that_is_named_twice_is_refused_and_a_removal_said_twice_is_not() 
 
 def test_a_change_that_is_too_large_is_refused() -> None:
     with pytest.raises(InvalidInput, match="the limit is 4194304"):
-        read_json(Change, b" " * (4 * 1024 * 1024 + 1), "change")
-    with pytest.raises(InvalidInput, match="at most 500 items"):
+        read_json(Change, b" " * (4 * 1024 * 1024 + 1), "`change`")
+    with pytest.raises(InvalidInput, match="List should have at most 500 items"):
         change(add=[{**LAMP, "id": f"lamp-{number}"} for number in range(501)])
 
 
 def test_many_errors_are_counted_and_not_all_told() -> None:
-    with pytest.raises(InvalidInput, match=r"and 4 more$"):
-        change(add=[{"id": "lamp-dusk", "title": "Dusk lamp", "wrong": 1, "odd": 2}])
+    with pytest.raises(InvalidInput, match=r"and 3 more$"):
+        change(add=[{"id": "lamp-dusk"}])
+
+
+def test_changes_of_one_request_are_read_by_their_place_and_add_no_more_than_one_may() -> None:
+    def add(count: int, name: str) -> bytes:
+        return json.dumps({"add": [{**LAMP, "id": f"{name}-{number}"} for number in range(count)]}).encode()
+
+    assert [len(change.add) for change in read_changes([add(MAX_ADDED - 1, "lamp"), add(1, "bulb")])] == [499, 1]
+    with pytest.raises(InvalidInput, match="of this request add 501 items, the limit is 500: send them in several"):
+        read_changes([add(MAX_ADDED - 1, "lamp"), add(2, "bulb")])
+    with pytest.raises(InvalidInput, match=r"^`change`\[1\]: it changes nothing"):
+        read_changes([add(1, "lamp"), b"{}"])

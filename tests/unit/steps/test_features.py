@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,16 @@ def test_all_problems_of_a_row_are_told_at_once_and_many_in_short() -> None:
     assert said.startswith("`features`[1]: ")
     assert said.count("but must be") == 3
     assert refusal({f"x{number}": 1 for number in range(10)}).endswith("; and 6 more")
+    assert refusal({"x": 1, "y": 1, "height": 9, "colour": 1}).count(";") == 4
+
+
+def test_a_row_of_unknown_names_is_refused_without_looking_for_each_that_was_meant() -> None:
+    names = {f"heigh{number}": 1 for number in range(4000)}
+    began = time.perf_counter()
+    assert refusal(names).endswith("; and 3996 more")
+    twice = json.dumps(names)[:-1] + ', "heigh3999": 2}'
+    assert refusal(twice).endswith('names "heigh3999" twice')
+    assert time.perf_counter() - began < 0.25
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,12 @@ def test_images_have_a_limit_together() -> None:
         decoder(**FOUR).decode(images(*[largest] * REQUEST_FACTOR, SOUND))
 
 
+def test_images_that_are_too_many_together_are_refused_before_one_is_decoded() -> None:
+    damaged = plain(100, 100)[:60]
+    with pytest.raises(InvalidInput, match="pixels together"):
+        decoder(**FOUR).decode(images(*[damaged] * REQUEST_FACTOR, SOUND))
+
+
 def test_an_image_that_would_grow_beyond_the_limit_is_refused() -> None:
     by_edge = decoder(do_resize=True, size={"shortest_edge": 224})
     with pytest.raises(InvalidInput, match=r"`image`\[0\] is 9000 x 1, too long and narrow for this model: crop it"):

@@ -13,7 +13,7 @@ import pytest
 from conch_steps.catalogue import Catalogue
 from conch_steps.catalogue_items import Change, Item
 from conch_steps.catalogue_seed import Seed
-from conch_steps.errors import CallFailed, InvalidInput, StepError
+from conch_steps.errors import CallFailed, InvalidInput, StoreFailed
 from conch_steps.retrieval import Retrieval, taste
 from conch_steps.retrieval_query import Question
 from conch_steps.text_embedder import Vector
@@ -47,7 +47,7 @@ def retrieval(catalogue: Catalogue) -> Retrieval:
 
 def ask(retrieval: Retrieval, **question: Any) -> list[dict[str, Any]]:
     (answer,) = retrieval.answer([[Question(**question)]])
-    if isinstance(answer, StepError):
+    if isinstance(answer, Exception):
         raise answer
     assert answer.shape == (1, 1)
     return list(json.loads(answer[0, 0]))
@@ -106,18 +106,18 @@ def test_a_change_is_seen_by_the_next_search(retrieval: Retrieval, catalogue: Ca
 
 def test_a_bad_request_fails_alone(retrieval: Retrieval) -> None:
     refusal = InvalidInput("no question")
-    asked: list[list[Question] | StepError] = [
+    asked: list[list[Question] | Exception] = [
         [Question(text="lake"), Question(item="lake")],
         refusal,
         [Question(text="lake"), Question(item="ghost")],
         [Question(text="sky")],
     ]
     good, bad, unknown, last = retrieval.answer(asked)
-    assert not isinstance(good, StepError)
+    assert not isinstance(good, Exception)
     assert good.shape == (2, 1)
     assert bad is refusal
     assert isinstance(unknown, InvalidInput)
-    assert not isinstance(last, StepError)
+    assert not isinstance(last, Exception)
 
 
 def test_an_encoder_that_fails_fails_only_those_that_have_words(catalogue: Catalogue) -> None:
@@ -128,7 +128,32 @@ def test_an_encoder_that_fails_fails_only_those_that_have_words(catalogue: Catal
 
     words, item_only = Retrieval(catalogue, busy, 3).answer([[Question(text="lake")], [Question(item="lake")]])
     assert isinstance(words, CallFailed)
-    assert not isinstance(item_only, StepError)
+    assert not isinstance(item_only, Exception)
+
+
+def test_a_database_that_cannot_be_used_fails_each_request_that_was_not_refused(
+    retrieval: Retrieval, catalogue: Catalogue
+) -> None:
+    refusal = InvalidInput("no question")
+    assert ids(retrieval, item="lake", k=1) == ["boat"]
+    catalogue._database.execute("UPDATE facts SET encoder = 'another'")
+    bad, good = retrieval.answer([refusal, [Question(item="lake")]])
+    assert bad is refusal
+    assert isinstance(good, StoreFailed)
+    catalogue._database.execute("UPDATE facts SET encoder = 'first'")
+    assert ids(retrieval, item="lake", k=1) == ["boat"]
+
+
+def test_an_item_of_another_build_s_schema_is_named_and_can_be_replaced(
+    retrieval: Retrieval, catalogue: Catalogue
+) -> None:
+    catalogue._database.execute("UPDATE items SET item = '{}' WHERE id = 'boat'")
+    (failed,) = retrieval.answer([[Question(item="lake")]])
+    assert isinstance(failed, StoreFailed)
+    assert "`boat` is not an item of this build (id: Field required;" in str(failed)
+    boat = item("boat", "sports")
+    catalogue.apply([Change(add=(boat,))], embed([boat.embedded_text]))
+    assert ids(retrieval, item="lake", k=1) == ["boat"]
 
 
 def test_items_of_another_encoder_are_embedded_anew_and_kept(catalogue: Catalogue, tmp_path: Path) -> None:

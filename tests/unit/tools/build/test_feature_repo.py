@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conch_steps.errors import ArtifactError, ModelConfigError
+from conch_steps.errors import ArtifactError, ModelConfigError, StepError, StoreFailed
 from conch_steps.feature_store import StoredFeatures
 from conch_steps.features import ENTITY
 from conch_steps.manifest import sha256_of
@@ -77,3 +78,34 @@ def test_a_view_that_is_not_there_is_refused_by_name(repository: Path) -> None:
 def test_a_repository_that_is_not_there_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"feature_store\.yaml is missing: run `conch build`"):
         StoredFeatures(tmp_path, "body")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("online.db", b"this is no database at all, but long enough to be taken for one" * 20, StoreFailed),
+        ("online.db", b"", StoreFailed),
+        ("registry.db", b"\xff" * 100, ArtifactError),
+        ("feature_store.yaml", b"provider: local", ArtifactError),
+    ],
+    ids=["no database", "an empty database", "no registry", "no settings"],
+)
+def test_a_damaged_repository_is_found_before_it_is_served(
+    repository: Path, tmp_path: Path, name: str, content: bytes, kind: type[StepError]
+) -> None:
+    damaged = shutil.copytree(repository, tmp_path / "1")
+    (damaged / name).write_bytes(content)
+    with pytest.raises(kind, match=str(damaged)):
+        StoredFeatures(damaged, "body")
+
+
+def test_a_locked_store_fails_the_lookup_and_works_again_afterwards(repository: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(repository, tmp_path / "1")
+    stored = StoredFeatures(copy, "body")
+    with sqlite3.connect(copy / "online.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreFailed, match=r"its online store cannot be read \(database is locked"):
+            stored(["anna"])
+        other.execute("ROLLBACK")
+    assert stored(["anna"])[0]["colour"] == "blue"
+    other.close()
