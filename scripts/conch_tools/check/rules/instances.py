@@ -65,7 +65,8 @@ def warmup_refused(model: Model) -> Iterator[Problem]:
     """A warm-up sample is no request that the model takes.
 
     Triton sends the samples of `model_warmup` when it loads a model, and refuses the model when they do not go with
-    its inputs. Their dims are those of one item, without the batch, and have no -1.
+    its inputs; a batch above max_batch_size may even end the server with SIGSEGV. Their dims are those of one item,
+    without the batch, and have no -1.
     """
     as_loaded = completed(model)
     inputs = {tensor.name: tensor for tensor in as_loaded.inputs}
