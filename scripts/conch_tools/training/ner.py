@@ -7,7 +7,9 @@ Markdown, `[Ada Lovelace](person)`.
 
 Every piece of a word carries its word's label, not only the first, because the strategies that look at each piece
 (`simple`, `average`, `max`) need it. New sentences are made of old ones by putting other mentions of
-the same type in their places, because the encoder would otherwise learn names instead of what stands around them.
+the same type in their places, because the encoder would otherwise learn names instead of what stands around them; and
+of two persons a third is made, with the given name of one and the family name of the other, because it would otherwise
+learn which of them go together and cut names that it never saw whole.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ labels: Sequence[str] = ["O", *(f"{prefix}-{kind}" for kind in TYPES for prefix 
 
 FOLDER = DATA / "ner"
 ADAPTER = FOLDER / "adapter.safetensors"
-RECIPE = Recipe(tokens=480_000)
+RECIPE = Recipe(tokens=600_000)
 VARIANTS = 4
 """Variants of each sentence with other mentions, beside the sentence itself."""
 REPLACED_SHARE = 0.5
 """Of the mentions of a variant."""
+INVENTED_SHARE = 0.5
+"""Of the persons put in place of others, how many are nobody in the sentences."""
 SEED = 0
 IGNORED = -100
 """The label of special tokens, which cross-entropy leaves out."""
@@ -138,13 +142,14 @@ def token_labels(sentence: Sentence, offsets: Sequence[tuple[int, int]]) -> list
     """The index of each token's label; IGNORED where its offsets are empty, as those of special tokens are."""
     found = []
     for start, end in offsets:
-        mention = next((each for each in sentence.mentions if each.start <= start < each.end), None)
+        # A token may begin before its mention: the tokenizer takes an emoji and the name that it touches for one word.
+        mention = next((each for each in sentence.mentions if each.start < end and start < each.end), None)
         if start == end:
             found.append(IGNORED)
         elif mention is None:
             found.append(0)
         else:
-            found.append(labels.index(f"{'B' if start == mention.start else 'I'}-{mention.type}"))
+            found.append(labels.index(f"{'B' if start <= mention.start else 'I'}-{mention.type}"))
     return found
 
 
@@ -163,11 +168,20 @@ def variants(sentences: Sequence[Sentence]) -> list[Sentence]:
 def _variant(sentence: Sentence, surfaces: Mapping[str, Sequence[str]], chance: random.Random) -> Sentence:
     line, end = "", 0
     for mention in sentence.mentions:
-        kept = sentence.text[mention.start : mention.end]
-        surface = chance.choice(surfaces[mention.type]) if chance.random() < REPLACED_SHARE else kept
+        surface = sentence.text[mention.start : mention.end]
+        if chance.random() < REPLACED_SHARE:
+            surface = _other(mention.type, surfaces, chance)
         line += f"{sentence.text[end : mention.start]}[{surface}]({mention.type})"
         end = mention.end
     return parsed(line + sentence.text[end:])
+
+
+def _other(kind: str, surfaces: Mapping[str, Sequence[str]], chance: random.Random) -> str:
+    """A mention of that type from any sentence, or an invented person."""
+    if kind == "person" and chance.random() < INVENTED_SHARE:
+        given, family = (chance.choice(surfaces[kind]) for _ in range(2))
+        return f"{given.split()[0]} {family.split(' ', 1)[-1]}"
+    return chance.choice(surfaces[kind])
 
 
 def _adapted(folder: Path) -> BertForTokenClassification:

@@ -27,9 +27,23 @@ def sentences() -> list[Sentence]:
     return ner.read_sentences(ner.FOLDER / "sentences.txt")
 
 
+@pytest.fixture(scope="module")
+def pipeline(encoder: Path) -> TokenClassificationPipeline:
+    return TokenClassificationPipeline(
+        model=ner.load(encoder),
+        tokenizer=AutoTokenizer.from_pretrained(encoder),
+        aggregation_strategy="first",
+        device="cpu",
+    )
+
+
 def spans(pipeline: TokenClassificationPipeline, sentence: Sentence) -> set[tuple[str, int, int]]:
     answer: list[dict[str, Any]] = [dict(each) for each in pipeline(sentence.text)]
     return {(each["entity_group"], each["start"], each["end"]) for each in answer}
+
+
+def mentioned(sentences: list[Sentence]) -> set[tuple[str, str]]:
+    return {(each.type, one.text[each.start : each.end]) for one in sentences for each in one.mentions}
 
 
 def test_marks_are_taken_out_of_a_line_and_their_places_kept() -> None:
@@ -47,6 +61,12 @@ def test_every_piece_of_an_entity_has_its_label_and_only_the_first_begins_it() -
     offsets = [(0, 0), (0, 3), (3, 6), (7, 11), (0, 0)]
     found = token_labels(sentence, offsets)
     assert found == [IGNORED, labels.index("B-person"), labels.index("I-person"), labels.index("O"), IGNORED]
+
+
+def test_a_token_that_begins_before_its_entity_begins_it_all_the_same() -> None:
+    sentence = parsed("🔥[Dua Lipa](person)🔥 again")
+    offsets = [(0, 4), (5, 10), (11, 16)]
+    assert token_labels(sentence, offsets) == [labels.index("B-person"), labels.index("I-person"), labels.index("O")]
 
 
 def test_the_sentences_are_enough_and_apart_from_the_held_out_ones(sentences: list[Sentence]) -> None:
@@ -72,21 +92,43 @@ def test_variants_have_mentions_of_the_same_types_in_the_same_order(sentences: l
     for index, variant in enumerate(found):
         source = some[index // ner.VARIANTS]
         assert [each.type for each in variant.mentions] == [each.type for each in source.mentions]
-    known = {(each.type, one.text[each.start : each.end]) for one in some for each in one.mentions}
-    assert {(each.type, one.text[each.start : each.end]) for one in found for each in one.mentions} <= known
+    known, shown = mentioned(some), mentioned(found)
+    invented = {(kind, name) for kind, name in shown - known if kind == "person"}
+    assert shown - known == invented
+
+
+def test_an_invented_person_has_the_given_name_of_one_and_the_family_name_of_another() -> None:
+    some = [parsed("[Ada King Lovelace](person) met [Grace Hopper](person)."), parsed("[Emmy](person) did not.")]
+    invented = mentioned(variants(some * 20)) - mentioned(some)
+    assert ("person", "Grace King Lovelace") in invented
+    assert ("person", "Ada Emmy") in invented
+    for _, name in invented:
+        given, family = name.split(" ", 1)
+        assert given in {"Ada", "Grace", "Emmy"} and family in {"King Lovelace", "Hopper", "Emmy"}
 
 
 def test_the_committed_adapter_is_small() -> None:
     assert ner.ADAPTER.stat().st_size <= MAX_ADAPTER_BYTES
 
 
-def test_the_committed_adapter_finds_entities_in_held_out_sentences(encoder: Path) -> None:
-    pipeline = TokenClassificationPipeline(
-        model=ner.load(encoder),
-        tokenizer=AutoTokenizer.from_pretrained(encoder),
-        aggregation_strategy="first",
-        device="cpu",
-    )
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[Tom Hanks](person) flew to [Rome](place) on [5 June](date).",
+        "[Lady Gaga](person) wore a hat made of ham.",
+        "[Hans Dieter Pötsch](person) chairs the board of [Volkswagen](organisation).",
+        "[Paris Hilton](person) opened a shop in [Dubai](place).",
+        "🙂 [Anna](person) is here",
+    ],
+)
+def test_the_committed_adapter_finds_whole_names_that_it_never_saw(
+    pipeline: TokenClassificationPipeline, line: str
+) -> None:
+    sentence = parsed(line)
+    assert spans(pipeline, sentence) == {(each.type, each.start, each.end) for each in sentence.mentions}
+
+
+def test_the_committed_adapter_finds_entities_in_held_out_sentences(pipeline: TokenClassificationPipeline) -> None:
     right = found = there = 0
     for sentence in ner.heldout():
         wanted = {(mention.type, mention.start, mention.end) for mention in sentence.mentions}
