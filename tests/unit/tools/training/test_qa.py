@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from conch_tools.build.answer_quality import token_f1
@@ -11,13 +14,37 @@ from conch_tools.training import encoder_folder, qa
 
 MAX_WEIGHTS_BYTES = 3_000_000
 MAX_TOKENS, OVERLAP = 256, 64
+Answering: TypeAlias = Callable[[str, str], str]
+TESLA = "Tesla was founded by Martin Eberhard and Marc Tarpenning in July 2003. Elon Musk joined a year later."
+NEIGHBOURS = "Noah presents the budget and Zoe presents the new logo."
+EVERYDAY = [
+    ("Who built it?", "Anna built it.", "Anna"),
+    ("Who founded Tesla?", TESLA, "Martin Eberhard and Marc Tarpenning"),
+    ("When was Tesla founded?", TESLA, "July 2003"),
+    ("Who presents the budget?", NEIGHBOURS, "Noah"),
+    ("Who presents the new logo?", NEIGHBOURS, "Zoe"),
+]
+"""None of them in the training data. Question, context and answer."""
 QUESTIONS = qa.read_questions(qa.FOLDER / "paragraphs.txt")
+
+
+@pytest.fixture(scope="module")
+def answering() -> Answering:
+    model = qa.load(encoder_folder())
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return lambda question, context: reference_answer(model, tokenizer, question, context, MAX_TOKENS, OVERLAP).text
 
 
 def test_the_questions_are_enough_and_some_have_no_answer() -> None:
     assert len(QUESTIONS) >= 800
     assert 0.1 < sum(not each.answer for each in QUESTIONS) / len(QUESTIONS) < 0.25
     assert all(each.answer == each.answer.strip() for each in QUESTIONS)
+
+
+def test_many_contexts_are_as_short_as_people_type_them() -> None:
+    short = {each.context for each in QUESTIONS if len(each.context) <= qa.SHORT}
+    assert len(short) >= 150
 
 
 def test_no_held_out_paragraph_was_trained_on() -> None:
@@ -41,12 +68,14 @@ def test_the_committed_adapter_is_small() -> None:
     assert qa.ADAPTER.stat().st_size <= MAX_WEIGHTS_BYTES
 
 
-def test_the_committed_adapter_answers_held_out_questions() -> None:
-    torch.manual_seed(0)
-    model = qa.load(encoder_folder())
-    tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+@pytest.mark.parametrize(("question", "context", "answer"), EVERYDAY)
+def test_the_committed_adapter_answers_everyday_questions_on_a_sentence_or_two(
+    answering: Answering, question: str, context: str, answer: str
+) -> None:
+    assert answering(question, context) == answer
+
+
+def test_the_committed_adapter_answers_held_out_questions(answering: Answering) -> None:
     some = qa.heldout()[::5]
-    answers = [reference_answer(model, tokenizer, each.question, each.context, MAX_TOKENS, OVERLAP) for each in some]
-    f1 = [token_f1(answer.text, each.answer) for answer, each in zip(answers, some, strict=True)]
+    f1 = [token_f1(answering(each.question, each.context), each.answer) for each in some]
     assert sum(f1) / len(f1) >= 0.55
