@@ -19,7 +19,6 @@ import pytest
 from conch_tools.errors import AlreadyRunning, PortTaken, ServerFailed
 from conch_tools.serve import serving
 from conch_tools.server import EmbeddedServer
-from conch_tools.server.children import DEAD_CHILD_S
 from conch_tools.server.embedded import ADMIN_HEADER
 from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.settings import Settings
@@ -63,7 +62,8 @@ def served(mini: Settings, start_conch: StartConch, wait_until: WaitUntil) -> It
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The server and the steps under a `conch serve`."""
-    members: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    found = psutil.Process(process.pid).children(recursive=True)
+    members = [member for member in found if member.status() != psutil.STATUS_ZOMBIE]
     assert sorted(member.name() for member in members) == ["triton_python_backend_stub", "tritonserver"]
     return members
 
@@ -130,19 +130,30 @@ def test_a_dead_step_and_an_idle_connection_do_not_hold_up_the_end(
     assert "Traceback" not in log_of(tmp_path)
 
 
-def test_a_step_that_dies_is_told_once_by_its_model_and_the_server_stays(
+def test_a_step_that_dies_is_told_once_by_its_model_and_started_again(
     served: subprocess.Popen[str], mini: Settings, wait_until: WaitUntil, tmp_path: Path
 ) -> None:
     members = family(served)
     step_of(members).kill()
-    told = (
-        f"conch: a Python process of model `m` ({mini.backends / 'class_labels' / 'model.py'}) died: "
-        "requests that need it fail until the server is restarted"
+    file = mini.backends / "class_labels" / "model.py"
+    wait_until(lambda: "loaded anew in" in log_of(tmp_path), "the step is started again", timeout_s=20)
+    assert log_of(tmp_path).count(f"conch: a Python process of model `m` ({file}) died\n") == 1
+    assert served.poll() is None and step_of(family(served)).pid != step_of(members).pid
+
+
+def test_a_step_that_dies_is_only_told_when_healing_is_off(
+    mini: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    served = start_conch("serve", settings=mini.model_copy(update={"heal": False}))
+    wait_until(lambda: ServerRecord.read(mini) is not None, "conch serve is ready")
+    step_of(family(served)).kill()
+    wait_until(lambda: ") died\n" in log_of(tmp_path), "the death is told", timeout_s=10)
+    psutil.Process(served.pid).children()[0].kill()
+    assert served.wait(STOP_LIMIT_S) == ServerFailed.exit_code
+    assert (
+        log_of(tmp_path).splitlines()[-1]
+        == "conch: tritonserver was killed by SIGKILL though nobody stopped it; the log above says more"
     )
-    wait_until(lambda: told in log_of(tmp_path).splitlines(), "the death is told", timeout_s=10)
-    time.sleep(2 * DEAD_CHILD_S)
-    assert log_of(tmp_path).count(" died: ") == 1
-    assert served.poll() is None and alive(members)
 
 
 def test_a_killed_conch_leaves_no_process_and_the_next_start_sweeps_the_rest(
@@ -174,18 +185,6 @@ def test_down_sweeps_what_a_killed_conch_left_and_ends_a_step_that_hangs(
     assert re.fullmatch(rf"conch: swept what a killed server left \(process .*\b{served.pid}\b.*\)\n", down.stderr)
     assert not alive(members) and not traces(served)
     assert not list(temporary.iterdir()) and not list(mini.state.iterdir())
-
-
-def test_a_killed_tritonserver_ends_conch_with_a_message(
-    served: subprocess.Popen[str], mini: Settings, tmp_path: Path
-) -> None:
-    members = family(served)
-    next(member for member in members if member.name() == "tritonserver").kill()
-    assert served.wait(STOP_LIMIT_S) == ServerFailed.exit_code
-    assert log_of(tmp_path).splitlines()[-1] == (
-        "conch: tritonserver was killed by SIGKILL though nobody stopped it; the log above says more"
-    )
-    assert not alive(members) and not traces(served) and not list(mini.state.iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

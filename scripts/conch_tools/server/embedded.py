@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,14 +23,15 @@ from types import TracebackType
 
 from conch_tools.errors import ServerFailed
 from conch_tools.lifeline import die_with_parent
-from conch_tools.server.children import Children
 from conch_tools.server.failure import how_it_ended, load_failures, unfinished
 from conch_tools.server.ports import listens_on_all, require_ports
+from conch_tools.server.stubs import Stub, Stubs
 from conch_tools.server.wheel import TritonWheel, find_wheel
 from conch_tools.server.workspace import Workspace
 from conch_tools.settings import Settings
 
 ADMIN_HEADER = "conch-admin-key"
+ADMIN_KEY_BYTES = 32
 RESTRICTED_APIS = "shared-memory,model-repository,trace,logging"
 READY_POLL_S = 0.05
 KILL_WAIT_S = 2.0
@@ -56,9 +58,11 @@ class EmbeddedServer:
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self._settings = options.settings
+        self.admin_key = secrets.token_urlsafe(ADMIN_KEY_BYTES)
+        """The value of the header ADMIN_HEADER that opens this server's restricted endpoints."""
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._process: subprocess.Popen[str] | None = None
-        self._children: Children | None = None
+        self._stubs: Stubs | None = None
         self._workspace: Workspace | None = None
         self._reader: threading.Thread | None = None
 
@@ -76,11 +80,6 @@ class EmbeddedServer:
     def metrics_url(self) -> str:
         """Address of the Prometheus metrics."""
         return f"http://{self._settings.host}:{self._settings.metrics_port}/metrics"
-
-    @property
-    def admin_key(self) -> str:
-        """The value of the header ADMIN_HEADER that opens this server's restricted endpoints."""
-        return self._running_workspace.admin_key
 
     @property
     def pid(self) -> int:
@@ -141,22 +140,29 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             return None
 
-    def dead_steps(self) -> list[str]:
-        """A sentence for every Python step that died since the last call, with its model and the cure.
+    @property
+    def stubs(self) -> Stubs:
+        """The server's Python processes."""
+        if self._stubs is None:
+            raise ServerFailed("tritonserver is not running: start() it first")
+        return self._stubs
 
-        Triton does not start it again; the other models are served as before. Ask every few seconds.
-        """
-        died = [] if self._children is None else self._children.died()
-        return [
-            f"a Python process of {'a model' if step is None else self._named(step.model, step.version)} died: "
-            "requests that need it fail until the server is restarted"
-            for step in died
-        ]
+    def named(self, stub: Stub) -> str:
+        """The model that a Python process serves, with the file that it runs, for messages."""
+        return self._named(stub.model, stub.version) if stub.model else "a model"
+
+    def restart(self) -> None:
+        """Stop what is left of the server and start it anew, on the same ports and with the same admin key. Raises what
+        start() raises."""
+        self.stop()
+        self.start()
 
     def stop(self) -> None:
         """Stop the server and everything it started, within `stop_timeout_s`. May be called more than once."""
-        process, workspace = self._process, self._workspace
-        self._process = self._workspace = None
+        process, workspace, stubs = self._process, self._workspace, self._stubs
+        self._process = self._workspace = self._stubs = None
+        if stubs is not None:
+            stubs.close()
         if process is not None:
             self._end(process)
         if self._reader is not None:
@@ -185,8 +191,8 @@ class EmbeddedServer:
             f"--grpc-port={settings.grpc_port}",
             f"--metrics-address={settings.host}",
             f"--metrics-port={settings.metrics_port}",
-            f"--http-restricted-api={RESTRICTED_APIS}:{ADMIN_HEADER}={workspace.admin_key}",
-            f"--grpc-restricted-protocol={RESTRICTED_APIS}:{ADMIN_HEADER}={workspace.admin_key}",
+            f"--http-restricted-api={RESTRICTED_APIS}:{ADMIN_HEADER}={self.admin_key}",
+            f"--grpc-restricted-protocol={RESTRICTED_APIS}:{ADMIN_HEADER}={self.admin_key}",
             f"--backend-config=python,shm-region-prefix-name={workspace.shared_memory_prefix}",
             f"--exit-timeout-secs={max(1, int(settings.stop_timeout_s - EXIT_MARGIN_S))}",
             "--model-control-mode=explicit",
@@ -214,7 +220,7 @@ class EmbeddedServer:
                         self.options.on_log(line)
 
     def _wait_until_ready(self) -> None:
-        children = Children(self._running_process.pid)
+        stubs = self._stubs = Stubs(self._running_process.pid)
         deadline = time.monotonic() + self._settings.start_timeout_s
         while time.monotonic() < deadline:
             code = self._running_process.poll()
@@ -225,16 +231,14 @@ class EmbeddedServer:
                 require_ports(self._settings)
                 raise ServerFailed(self._why_it_ended(code))
             if self._is_ready():
-                # With a look at once, so that whoever dies from now on is known.
-                self._children = Children(self._running_process.pid)
-                self._children.died()
+                # Whoever dies from now on is known.
+                stubs.look()
                 return
-            if children.died():
+            if stubs.wait(READY_POLL_S):
                 raise ServerFailed(
                     f"a Python process died while it was loading {self._still_loading()}: "
                     "it ran out of memory, or its own code ended it"
                 )
-            time.sleep(READY_POLL_S)
         raise ServerFailed(
             f"tritonserver was not ready within {self._settings.start_timeout_s:.0f} s, it is still loading "
             f"{self._still_loading()}: raise CONCH_START_TIMEOUT_S, or serve fewer pipelines with --only"

@@ -39,6 +39,8 @@ class ServerRecord:
     http: str
     grpc: str
     metrics: str
+    health: str
+    """host:port of the health endpoint, which comes up a moment after the record."""
 
     @classmethod
     def read(cls, settings: Settings) -> ServerRecord | None:
@@ -92,9 +94,9 @@ class ServerRecord:
         key_path(settings).unlink(missing_ok=True)
 
 
-def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str) -> ServerRecord:
+def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str, health: str) -> ServerRecord:
     """A record that names the calling process as the supervisor."""
-    return ServerRecord(os.getpid(), psutil.Process().create_time(), http, grpc, metrics)
+    return ServerRecord(os.getpid(), psutil.Process().create_time(), http, grpc, metrics, health)
 
 
 def key_path(settings: Settings) -> Path:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,11 +20,10 @@ import psutil
 
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import UnsuitableMachine
-from conch_tools.server.children import STUB_NAME
+from conch_tools.server.stubs import STUB_NAME
 from conch_tools.server.wheel import TritonWheel
 
 SHARED_MEMORY = Path("/dev/shm")
-ADMIN_KEY_BYTES = 32
 END_WAIT_S = 2.0
 """What a killed process may take to be gone."""
 _OWNED = re.compile(r"^conch-(?P<pid>\d+)-")
@@ -38,7 +36,6 @@ class Workspace:
         sweep_abandoned()
         self.repository_source = repository.resolve()
         self.backends_source = backends.resolve()
-        self.admin_key = secrets.token_urlsafe(ADMIN_KEY_BYTES)
         self.folder = Path(tempfile.mkdtemp(prefix=f"conch-{os.getpid()}-"))
         self.backends = self.folder / "backends"
         self.repository = self.folder / "repository"

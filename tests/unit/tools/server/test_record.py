@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def record(settings: Settings) -> ServerRecord:
     """The record of this process, written."""
-    made = record_of_this_process(settings, "127.0.0.1:1", "127.0.0.1:2", "http://127.0.0.1:3/metrics")
+    made = record_of_this_process(settings, "127.0.0.1:1", "127.0.0.1:2", "http://127.0.0.1:3/metrics", "127.0.0.1:4")
     made.write(settings, "secret")
     return made
 
@@ -48,7 +48,7 @@ def test_a_record_that_cannot_be_kept_is_told_with_its_setting(settings: Setting
     settings.state.touch()
     said = f"cannot be kept in {settings.state}: File exists: {settings.state}: mend that, or set CONCH_STATE"
     with pytest.raises(SettingsError, match=re.escape(said)):
-        record_of_this_process(settings, "http", "grpc", "metrics").write(settings, "secret")
+        record_of_this_process(settings, "http", "grpc", "metrics", "health").write(settings, "secret")
 
 
 def test_there_is_one_record_a_port(settings: Settings, record: ServerRecord) -> None:
@@ -75,7 +75,7 @@ def test_a_clock_that_was_set_does_not_make_a_record_unknown(settings: Settings,
 
 def spoilt(**fields: object) -> bytes:
     """A record of this process, but for some fields."""
-    sound = asdict(record_of_this_process(Settings(), "http", "grpc", "metrics"))
+    sound = asdict(record_of_this_process(Settings(), "http", "grpc", "metrics", "health"))
     return json.dumps({**sound, **fields}).encode()
 
 
@@ -122,7 +122,7 @@ def started(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subp
     with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         began = psutil.Process(process.pid).create_time()
-        ServerRecord(process.pid, began, "http", "grpc", "metrics").write(settings, "secret")
+        ServerRecord(process.pid, began, "http", "grpc", "metrics", "health").write(settings, "secret")
         yield process
         process.kill()
 

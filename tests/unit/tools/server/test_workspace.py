@@ -97,12 +97,6 @@ def test_removal_takes_folder_and_shared_memory_along(workspace: Workspace) -> N
     assert not region.exists() and not workspace.folder.exists()
 
 
-def test_every_server_has_a_key_of_its_own(workspace: Workspace, wheel: TritonWheel) -> None:
-    other = Workspace(wheel, workspace.repository_source, workspace.backends_source)
-    other.remove()
-    assert other.admin_key != workspace.admin_key and len(other.admin_key) > 40
-
-
 def test_a_folder_that_cannot_be_filled_is_removed_again(
     temporary: Path, wheel: TritonWheel, sources: tuple[Path, Path]
 ) -> None:
