@@ -136,13 +136,31 @@ def check(
 @app.command()
 def serve(only: Only = None, profile: Profile = None) -> None:
     """Start the real tritonserver over the model repository and hold it until Ctrl-C or SIGTERM."""
-    from conch_tools.serve import hold, serving
+    from conch_tools.serve import served_pipelines, serving
+    from conch_tools.supervise import supervise
 
     settings = load_settings(profile=profile)
     with serving(settings, only or [], on_log=lambda line: print(line, file=sys.stderr)) as server:
-        _say(f"ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
-        hold(server, _say)
+        _say(
+            f"ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}, "
+            f"health http://{settings.host}:{settings.health_port}/ready"
+        )
+        supervise(server, settings, served_pipelines(settings, only or []), _say)
         _say("stopping")
+
+
+@app.command()
+def ready(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+) -> None:
+    """Say of every pipeline whether it answers its golden requests. Exit code 1 when one does not."""
+    from conch_tools.ready import ready as run
+
+    lines = run(load_settings(), names or [])
+    for line, _ in lines:
+        print(line)
+    if not all(well for _, well in lines):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -133,6 +133,8 @@ class Sample(_Strict):
     its first elements, of an object the fields named."""
     tolerance: float = 1e-3
     """Largest absolute difference of the numbers."""
+    golden: bool = True
+    """Whether the answer holds as long as the pipeline is well; false where data that changes at run time decides."""
 
 
 class Gates(_Strict):

@@ -47,14 +47,20 @@ def ask(client: Client, pipeline: Pipeline, sample: Sample) -> SampleAnswer:
         latency_ms = (time.perf_counter() - started) * 1e3
     except ClientError as problem:
         return SampleAnswer(pipeline.name, shown, "-", 0.0, str(problem))
-    return SampleAnswer(pipeline.name, shown, _in_words(result, sample), latency_ms, _problem(result, sample))
+    return SampleAnswer(pipeline.name, shown, _in_words(result, sample), latency_ms, wrong_in_answer(result, sample))
 
 
-def _problem(result: InferResult, sample: Sample) -> str | None:
+def wrong_in_answer(result: InferResult, sample: Sample) -> str | None:
+    """What of an answer is not as the sample expects it; None when all is."""
     for name, expected in sample.expect.items():
-        answer = np.asarray(result[name]).reshape(-1)
+        answer = np.ravel(result[name]) if name in result else np.empty(0)
+        if not answer.size:
+            return f"there is no `{name}` in the answer, pipeline.toml expects {expected}"
         if answer.dtype == np.object_ and not isinstance(expected, str):
-            found = json.loads(answer[0])
+            try:
+                found = json.loads(answer[0])
+            except ValueError:
+                return f"`{name}` is no JSON: {_shortened(str(answer[0]))}"
         else:
             found = answer.tolist() if isinstance(expected, list) else answer[0]
         problem = _difference(name, found, expected, sample.tolerance)

@@ -1,4 +1,4 @@
-"""Hold a server in the foreground, or start one in the background: what `conch serve` and `conch up` share."""
+"""Start a server in this process, or one in the background: what `conch serve` and `conch up` share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
-from conch_tools.pipelines import load_pipelines, models_of, pipeline_folders, visible_folders
+from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.failure import how_it_ended
+from conch_tools.server.ports import require_free, require_ports
 from conch_tools.server.record import ServerRecord, record_of_this_process
 from conch_tools.settings import Settings
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
@@ -53,6 +53,8 @@ def serving(
     running = ServerRecord.read(settings)
     if running is not None:
         raise AlreadyRunning(running.pid, settings.http_port)
+    require_ports(settings)
+    require_free(settings.host, settings.health_port, "health", "CONCH_HEALTH_PORT")
     require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)
@@ -69,7 +71,9 @@ def serving(
 
 @contextlib.contextmanager
 def _recorded(server: EmbeddedServer, settings: Settings) -> Iterator[None]:
-    record = record_of_this_process(settings, server.http_url, server.grpc_url, server.metrics_url)
+    record = record_of_this_process(
+        settings, server.http_url, server.grpc_url, server.metrics_url, f"{settings.host}:{settings.health_port}"
+    )
     try:
         record.write(settings, server.admin_key)
         yield
@@ -77,20 +81,12 @@ def _recorded(server: EmbeddedServer, settings: Settings) -> Iterator[None]:
         record.remove(settings)
 
 
-def hold(server: EmbeddedServer, report: Report) -> None:
-    """Return when a signal asks to stop; meanwhile report every step that dies. Raises ServerFailed when tritonserver
-    ends by itself."""
-    try:
-        while True:
-            for death in server.dead_steps():
-                report(death)
-            code = server.wait(POLL_S)
-            if code is not None:
-                raise ServerFailed(
-                    f"tritonserver {how_it_ended(code)} though nobody stopped it; the log above says more"
-                )
-    except Stopped:
-        return
+def served_pipelines(settings: Settings, only: Sequence[str]) -> list[Pipeline]:
+    """The pipelines that are served with these options, those that they use among them; none of a repository that has
+    no pipelines."""
+    if not only and not pipeline_folders(settings.repository):
+        return []
+    return load_pipelines(settings.repository, only)
 
 
 def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
@@ -98,9 +94,8 @@ def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
 
     By their names even then, because Triton's own "all" takes hidden folders for models.
     """
-    if not only and not pipeline_folders(settings.repository):
-        return [path.name for path in visible_folders(settings.repository)]
-    return models_of(load_pipelines(settings.repository, only))
+    pipelines = served_pipelines(settings, only)
+    return models_of(pipelines) if pipelines else [path.name for path in visible_folders(settings.repository)]
 
 
 def require_repository(settings: Settings) -> None:

@@ -76,11 +76,26 @@ class Settings(BaseSettings):
     start_timeout_s: Seconds = 180.0
     """How long all models together may take to load."""
 
-    stop_timeout_s: Annotated[Seconds, Field(gt=1)] = 4.5
+    stop_timeout_s: Annotated[Seconds, Field(gt=1)] = 3.5
     """How long a stopping server may take before its processes are killed."""
 
     answer_timeout_s: Seconds = 30.0
     """How long one request that the command sends by itself may take."""
+
+    health_port: Port = 8003
+    """Liveness, readiness by golden requests, and the metrics of healing, over HTTP."""
+
+    heal: bool = True
+    """Whether dead parts of a server that the command holds are brought back; otherwise they are only told."""
+
+    golden_interval_s: Annotated[float, Field(gt=0)] = 3.0
+    """How often every pipeline is asked its golden requests."""
+
+    golden_timeout_s: Annotated[float, Field(gt=0)] = 3.0
+    """How long an answer to a golden request may take before it is looked into."""
+
+    busy_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long a pipeline may work on without completing anything before it counts as hung."""
 
 
 def load_settings(**overrides: object) -> Settings:

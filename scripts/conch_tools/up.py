@@ -13,10 +13,11 @@ from conch_tools.build.run import build
 from conch_tools.errors import ServerFailed, WrongAnswers
 from conch_tools.pipelines import Pipeline, load_pipelines
 from conch_tools.samples import SampleAnswer, ask
-from conch_tools.serve import hold, log_path, require_repository, serving, start_detached
+from conch_tools.serve import log_path, require_repository, serving, start_detached
 from conch_tools.server.memory import memory_of
 from conch_tools.server.record import key_path
 from conch_tools.settings import Settings
+from conch_tools.supervise import supervise
 
 SHOWN_LOG_LINES = 20
 """Of Triton's log, when it ends by itself."""
@@ -46,7 +47,7 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
         _show(settings, pipelines, server.grpc_url, server.pid, console)
         report("serving until Ctrl-C")
         try:
-            hold(server, report)
+            supervise(server, settings, pipelines, report)
         except ServerFailed:
             console.print("\n".join(server.log[-SHOWN_LOG_LINES:]), highlight=False, markup=False)
             raise
@@ -60,7 +61,8 @@ def _show(settings: Settings, pipelines: Sequence[Pipeline], grpc_url: str, pid:
     console.print(
         f"HTTP  http://{settings.host}:{settings.http_port}    gRPC  {grpc_url}    "
         f"metrics  http://{settings.host}:{settings.metrics_port}/metrics\n"
-        f"admin key  {key_path(settings)}    memory  {memory_of(pid)}",
+        f"health  http://{settings.host}:{settings.health_port}/ready    memory  {memory_of(pid)}\n"
+        f"admin key  {key_path(settings)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -112,6 +112,12 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     return make
 
 
+@pytest.fixture(scope="session")
+def make_module_settings() -> MakeSettings:
+    """Settings for a state folder and a repository on free ports, for fixtures that outlive a test."""
+    return _settings
+
+
 @pytest.fixture(scope="module")
 def start_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartTriton]:
     """Start a server over a small repository; it runs until it is stopped or the module's last test has ended."""
@@ -188,13 +194,14 @@ def wait_until() -> WaitUntil:
 
 
 def _settings(folder: Path, repository: Path, **overrides: object) -> Settings:
-    http_port, grpc_port, metrics_port = free_ports(3)
+    http_port, grpc_port, metrics_port, health_port = free_ports(4)
     values: dict[str, object] = {
         "repository": repository,
         "state": folder / "state",
         "http_port": http_port,
         "grpc_port": grpc_port,
         "metrics_port": metrics_port,
+        "health_port": health_port,
         "start_timeout_s": COMMAND_TIMEOUT_S,
     }
     return Settings.model_validate(values | overrides)

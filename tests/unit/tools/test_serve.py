@@ -1,24 +1,21 @@
-"""Holding a server: signals end it in order, and what cannot be served is refused before anything starts."""
+"""Serving: signals end it in order, and what cannot be served is refused before anything starts."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conch_tools.errors import RepositoryError, ServerFailed, SettingsError
+from conch_tools.errors import RepositoryError, SettingsError
 from conch_tools.serve import (
     StoppedEarly,
     _last_words,
-    hold,
     require_repository,
     require_sound,
     served_models,
 )
 from conch_tools.settings import Settings
-from conch_tools.signals import Stopped
 
 PIPELINE = """
 task = "text-classification"
@@ -34,43 +31,6 @@ def test_a_stop_before_the_time_is_told_by_its_signal() -> None:
     early = StoppedEarly(signal.SIGINT)
     assert str(early) == "stopped by SIGINT before everything was up"
     assert early.exit_code == 130
-
-
-class Server:
-    """Stands in for a server: `wait` does what the test says, and one step dies."""
-
-    def __init__(self, wait: Callable[[], int | None]) -> None:
-        self._wait = wait
-        self._deaths = ["it died"]
-
-    def dead_steps(self) -> list[str]:
-        deaths, self._deaths = self._deaths, []
-        return deaths
-
-    def wait(self, timeout_s: float | None = None) -> int | None:
-        return self._wait()
-
-
-def test_holding_ends_when_a_signal_comes() -> None:
-    def interrupted() -> int | None:
-        raise Stopped(signal.SIGTERM)
-
-    hold(Server(interrupted), print)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("code", "how"), [(1, "ended with exit code 1"), (-9, "was killed by SIGKILL")])
-def test_a_server_that_ends_by_itself_is_a_failure(code: int, how: str) -> None:
-    codes = iter([None, None, code])
-    with pytest.raises(ServerFailed, match=f"tritonserver {how} though nobody stopped it"):
-        hold(Server(lambda: next(codes)), print)  # type: ignore[arg-type]
-
-
-def test_a_step_that_dies_is_reported_and_the_holding_goes_on() -> None:
-    codes = iter([None, None, 1])
-    said: list[str] = []
-    with pytest.raises(ServerFailed):
-        hold(Server(lambda: next(codes)), said.append)  # type: ignore[arg-type]
-    assert said == ["it died"]
 
 
 def settings_for(repository: Path, **overrides: object) -> Settings:

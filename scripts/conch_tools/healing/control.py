@@ -1,0 +1,75 @@
+"""Triton's model control over HTTP, with the admin key: configurations, loading, readiness. Every call has a limit."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+from conch_tools.errors import ConchError
+from conch_tools.server.embedded import ADMIN_HEADER
+
+SHORT_S = 5.0
+"""For what Triton answers without work."""
+
+
+class ControlFailed(ConchError):
+    """Triton refused, or did not answer in time."""
+
+
+class Control:
+    """One server's model control. Safe to use from several threads: each call is a connection of its own."""
+
+    def __init__(self, address: str, admin_key: str) -> None:
+        self._address = address
+        self._admin_key = admin_key
+
+    def ready_models(self) -> list[str]:
+        """The names of the models that Triton calls ready, ensembles included. Raises ControlFailed."""
+        index = json.loads(self._call("POST", "/v2/repository/index", {"ready": True}, SHORT_S))
+        return sorted({each["name"] for each in index})
+
+    def config(self, model: str) -> dict[str, Any]:
+        """The configuration as the server completed it. Raises ControlFailed."""
+        found: dict[str, Any] = json.loads(self._call("GET", f"/v2/models/{model}/config", None, SHORT_S))
+        return found
+
+    def is_ready(self, model: str) -> bool:
+        """Whether Triton calls the model ready; False as well when it does not answer."""
+        try:
+            self._call("GET", f"/v2/models/{model}/ready", None, SHORT_S)
+        except ControlFailed:
+            return False
+        return True
+
+    def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
+        """Load a model with this configuration. Raises ControlFailed with what Triton said.
+
+        Loading alone does nothing when no file has changed; with a configuration Triton always loads anew, and the
+        files, which may be on a read-only mount, are not touched.
+        """
+        body = {"parameters": {"config": json.dumps(config)}}
+        self._call("POST", f"/v2/repository/models/{model}/load", body, timeout_s)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> bytes:
+        connection = http.client.HTTPConnection(self._address, timeout=timeout_s)
+        try:
+            connection.request(
+                method, path, None if body is None else json.dumps(body), {ADMIN_HEADER: self._admin_key}
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as problem:
+            raise ControlFailed(f"{method} {path} got no answer within {timeout_s:g} s: {problem}") from problem
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise ControlFailed(f"{method} {path}: {_reason(content) or answer.reason}")
+        return content
+
+
+def _reason(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace").strip()

@@ -1,0 +1,68 @@
+"""Golden requests: what a pipeline must answer as long as it is well.
+
+They are the samples of pipeline.toml that are called golden, which is all of them unless it says otherwise. A server
+that is overloaded answers late and is not ill: see `diagnosis` for how the two are told apart.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from conch_client import (
+    Client,
+    ConchError,
+    DeadlineExceeded,
+    ModelNotFound,
+    ModelNotReady,
+    ServerUnavailable,
+)
+from conch_tools.pipelines import Pipeline
+from conch_tools.samples import wrong_in_answer
+
+
+class Symptom(enum.Enum):
+    """How a golden request, or one to a single model, came out."""
+
+    WELL = "well"
+    WRONG = "wrong answer"
+    FAILING = "failing"
+    DEAD = "dead process"
+    SILENT = "no answer in time"
+    ABSENT = "not loaded"
+    UNREACHABLE = "server unreachable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of the golden requests of a pipeline: the first that is not well."""
+
+    symptom: Symptom
+    problem: str = ""
+    """A sentence, empty when all is well."""
+
+
+def ask_golden(client: Client, pipeline: Pipeline, timeout_s: float) -> Outcome:
+    """Send the golden requests; never raises for what the server answers."""
+    for sample in (each for each in pipeline.samples if each.golden):
+        try:
+            answer = client.infer(pipeline.name, inputs=pipeline.sample_inputs(sample), timeout_s=timeout_s)
+        except ConchError as problem:
+            return Outcome(symptom_of(problem), str(problem))
+        wrong = wrong_in_answer(answer, sample)
+        if wrong:
+            return Outcome(Symptom.WRONG, wrong)
+    return Outcome(Symptom.WELL)
+
+
+def symptom_of(problem: ConchError) -> Symptom:
+    """What an error of the client says of the one that was asked."""
+    if isinstance(problem, DeadlineExceeded):
+        return Symptom.SILENT
+    if isinstance(problem, ModelNotReady):
+        return Symptom.DEAD if "is not healthy" in problem.problem else Symptom.ABSENT
+    if isinstance(problem, ServerUnavailable):
+        return Symptom.UNREACHABLE
+    if isinstance(problem, ModelNotFound):
+        return Symptom.ABSENT
+    return Symptom.FAILING

@@ -1,0 +1,68 @@
+"""What is known of the pipelines' health: one record each, written by the healer, read by probes and people."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from conch_tools.healing.golden import Outcome, Symptom
+
+
+@dataclass(frozen=True)
+class PipelineHealth:
+    """One pipeline."""
+
+    well: bool | None = None
+    """Whether its last golden request was; None before the first."""
+    problem: str = ""
+    """What its last golden request met, empty when it is well."""
+    since: float = 0.0
+    """When it became so, seconds since the epoch."""
+    asked: float = 0.0
+    """When the last golden request came back."""
+
+
+class Health:
+    """Of all pipelines of one server. Safe to use from several threads."""
+
+    def __init__(self, pipelines: Sequence[str]) -> None:
+        self._lock = threading.Lock()
+        self._pipelines = {name: PipelineHealth() for name in pipelines}
+
+    def note(self, pipeline: str, outcome: Outcome) -> bool:
+        """Take down how a golden request came out; whether that is another state than before."""
+        well, now = outcome.symptom is Symptom.WELL, time.time()
+        with self._lock:
+            before = self._pipelines[pipeline]
+            changed = before.well is not well
+            self._pipelines[pipeline] = replace(
+                before, well=well, problem=outcome.problem, asked=now, since=now if changed else before.since
+            )
+        return changed
+
+    def lost(self, problem: str) -> None:
+        """The server is gone: no pipeline is well."""
+        for name in self._pipelines:
+            self.note(name, Outcome(Symptom.UNREACHABLE, problem))
+
+    def of(self, pipeline: str) -> PipelineHealth | None:
+        """Of one pipeline; None when it is not served."""
+        with self._lock:
+            return self._pipelines.get(pipeline)
+
+    def all(self) -> Mapping[str, PipelineHealth]:
+        """Of every pipeline, by name."""
+        with self._lock:
+            return dict(self._pipelines)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every pipeline is well."""
+        return all(each.well for each in self.all().values())
+
+    def as_json(self) -> dict[str, Any]:
+        """For the health endpoint."""
+        return {"ready": self.ready, "pipelines": {name: asdict(each) for name, each in self.all().items()}}

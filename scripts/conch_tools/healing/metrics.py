@@ -1,0 +1,33 @@
+"""What healing counts, for Prometheus: golden requests, health, repairs, restarts of the server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REPAIR_BUCKETS_S = (0.5, 1, 2, 3, 5, 8, 15, 30, 60)
+
+
+class HealingMetrics:
+    """One server's. Labels are bounded: names of pipelines and models of the repository, and fixed words."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.golden = Counter(
+            "conch_golden_requests", "Golden requests by outcome.", ["pipeline", "outcome"], registry=self._registry
+        )
+        self.well = Gauge(
+            "conch_pipeline_well", "1 while the pipeline answers its golden request.", ["pipeline"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.repairs = Counter(
+            "conch_repairs", "Models loaded anew, by symptom and outcome.", ["model", "symptom", "outcome"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.repair_seconds = Histogram(
+            "conch_repair_seconds", "Time to load a model anew.", buckets=REPAIR_BUCKETS_S, registry=self._registry
+        )
+        self.restarts = Counter("conch_server_restarts", "New tritonserver processes.", registry=self._registry)
+
+    def exposition(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,78 @@
+"""Hold a server until a signal asks to stop, and keep it well: heal what dies in it, replace it when it dies itself.
+
+The main thread does nothing but this, because the kernel ends a server with the thread that started it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from conch_tools.errors import ServerFailed
+from conch_tools.healing.control import ControlFailed
+from conch_tools.healing.endpoint import health_endpoint
+from conch_tools.healing.healer import Healer
+from conch_tools.healing.health import Health
+from conch_tools.healing.metrics import HealingMetrics
+from conch_tools.pipelines import Pipeline
+from conch_tools.server import EmbeddedServer
+from conch_tools.server.failure import how_it_ended
+from conch_tools.settings import Settings
+from conch_tools.signals import Stopped
+
+Report = Callable[[str], None]
+
+POLL_S = 0.2
+MOST_RESTARTS = 5
+RESTARTS_COUNT_FOR_S = 300.0
+"""More restarts than MOST_RESTARTS in this time mean that restarting does not help."""
+
+
+def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], report: Report) -> None:
+    """Return when a signal asks to stop. Raises ServerFailed when tritonserver has to be replaced and may not be, or
+    cannot."""
+    health, metrics = Health([pipeline.name for pipeline in pipelines]), HealingMetrics()
+    restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
+    try:
+        with health_endpoint(settings.host, settings.health_port, health, metrics):
+            while True:
+                why = _hold(server, settings, pipelines, health, metrics, report)
+                health.lost(f"tritonserver {why}")
+                if not settings.heal:
+                    raise ServerFailed(f"tritonserver {why}; the log above says more")
+                now = time.monotonic()
+                if len(restarts) == MOST_RESTARTS and now - restarts[0] < RESTARTS_COUNT_FOR_S:
+                    raise ServerFailed(
+                        f"tritonserver {why}, after {MOST_RESTARTS} new ones in {now - restarts[0]:.0f} s: "
+                        "the log above says more"
+                    )
+                restarts.append(now)
+                report(f"tritonserver {why}: starting a new one")
+                server.restart()
+                metrics.restarts.inc()
+                report(f"tritonserver is ready again after {time.monotonic() - now:.1f} s")
+    except Stopped:
+        return
+
+
+def _hold(
+    server: EmbeddedServer,
+    settings: Settings,
+    pipelines: Sequence[Pipeline],
+    health: Health,
+    metrics: HealingMetrics,
+    report: Report,
+) -> str:
+    """Hold the server until it has to be replaced; returns why, as what follows "tritonserver"."""
+    try:
+        healer = Healer(server, settings, pipelines, health, metrics, report)
+    except ControlFailed as problem:
+        return f"cannot be controlled: {problem}"
+    with healer:
+        while True:
+            code = server.wait(POLL_S)
+            if code is not None:
+                return f"{how_it_ended(code)} though nobody stopped it"
+            if healer.wish is not None:
+                return f"is to be replaced, because {healer.wish}"
