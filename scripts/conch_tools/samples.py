@@ -86,11 +86,11 @@ def _difference(where: str, found: Any, wanted: Any, tolerance: float) -> str | 
 
 
 def _in_words(result: InferResult, sample: Sample) -> str:
-    """The outputs that the sample expects first, because those are what the pipeline is for."""
+    """The output that the sample expects first, because that is what the pipeline is for."""
     if "label" in result:
         return f"{np.ravel(result['label'])[0]} ({float(np.ravel(result['score'])[0]):.3f})"
-    names = [*sample.expect, *(name for name in result if name not in sample.expect)]
-    return "; ".join(f"{name} {_value_in_words(result[name])}" for name in names)
+    name = next(name for name in (*sample.expect, *result) if name in result)
+    return f"{name} {_value_in_words(result[name])}"
 
 
 def _value_in_words(value: Any) -> str:
