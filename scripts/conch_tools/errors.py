@@ -131,7 +131,8 @@ class AlreadyRunning(ConchError):
     def __str__(self) -> str:
         return (
             f"Conch already serves on port {self.port} (process {self.pid}): "
-            "scripts/down stops it, or set CONCH_HTTP_PORT, CONCH_GRPC_PORT and CONCH_METRICS_PORT for a second one"
+            "scripts/down stops it, or set CONCH_HTTP_PORT, CONCH_GRPC_PORT, CONCH_METRICS_PORT and CONCH_HEALTH_PORT "
+            "for a second one"
         )
 
 
