@@ -33,6 +33,7 @@ Report = Callable[[str], None]
 WATCH_S = 0.5
 STOPPED_FOR_S = 2.0
 """A process may be stopped for a moment; one that is for longer answers nobody."""
+DOUBTED_FOR_S = 5.0
 ASKED_AT_ONCE = 4
 ASKED_AGAIN = 3
 DRAINED_WITHIN_S = 10.0
@@ -98,7 +99,10 @@ class Healer:
         self._server = server
         self._stubs = server.stubs
         self._stopped_since: dict[Stub, float] = {}
-        self._loading: str | None = None
+        self._loading: Fault | None = None
+        """What is being repaired."""
+        self._doubt: tuple[Fault, float] | None = None
+        """What was being repaired when a process died that may have been part of it, and when."""
         self._repaired: dict[str, float] = {}
         self._replaced: set[int] = set()
         self._fruitless: dict[str, _Fruitless] = {}
@@ -150,15 +154,23 @@ class Healer:
             if stub.pid in self._replaced:
                 continue
             self._report(f"a Python process of {self._server.named(stub)} died")
-            if self._loading is not None and stub.model in ("", self._loading):
-                self._wish = (
-                    f"a process died while model `{self._loading}` was loaded: Triton would wait for it for ever"
-                )
+            if self._loading is not None and stub.model in ("", self._loading.model):
+                self._doubt = self._doubt or (self._loading, time.monotonic())
             elif stub.model:
                 self._want(Fault(stub.model, Symptom.DEAD))
+        self._mind_doubt()
         for stub in self._long_stopped():
             self._report(f"a Python process of {self._server.named(stub)} is stopped and answers nobody")
             self._want(Fault(stub.model, Symptom.SILENT))
+
+    def _mind_doubt(self) -> None:
+        """Wish for a new server when a load goes on for long after a process died: Triton waits for it for ever."""
+        if self._doubt is not None:
+            loading, since = self._doubt
+            if loading is not self._loading:
+                self._doubt = None
+            elif time.monotonic() - since >= DOUBTED_FOR_S:
+                self._wish = f"a process died while model `{loading.model}` was loaded"
 
     def _long_stopped(self) -> list[Stub]:
         now = time.monotonic()
@@ -266,7 +278,7 @@ class Healer:
         stubs = self._stubs.of([fault.model])
         self._replaced.update(stub.pid for stub in stubs)
         try:
-            self._loading = fault.model
+            self._loading = fault
             self._repairs.repair(fault.model, stubs if fault.symptom is Symptom.SILENT else ())
             self._loading = None
             self._repaired[fault.model] = time.monotonic()
