@@ -31,6 +31,7 @@ class Symptom(enum.Enum):
     SILENT = "no answer in time"
     ABSENT = "not loaded"
     UNREACHABLE = "server unreachable"
+    UNASKED = "request cannot be made"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ class Outcome:
 
 
 def ask_golden(client: Client, pipeline: Pipeline, timeout_s: float) -> Outcome:
-    """Send the golden requests; never raises for what the server answers."""
+    """Send the golden requests; never raises for what the server answers, nor for a sample's file that is not there."""
     for sample in (each for each in pipeline.samples if each.golden):
         try:
             answer = client.infer(pipeline.name, inputs=pipeline.sample_inputs(sample), timeout_s=timeout_s)
+        except OSError as problem:
+            return Outcome(Symptom.UNASKED, f"its sample cannot be read: {problem}")
         except ConchError as problem:
             return Outcome(symptom_of(problem), str(problem))
         wrong = wrong_in_answer(answer, sample)

@@ -212,6 +212,9 @@ class Healer:
 
     def _look_into(self, pipeline: Pipeline, outcome: Outcome) -> None:
         """Find what is to blame for a golden request that is not well, and repair it."""
+        if outcome.symptom is Symptom.UNASKED:
+            # Nothing is known of the pipeline, and no loading brings a file back.
+            return
         if outcome.symptom is Symptom.UNREACHABLE:
             self._mind_unreachable()
             return
