@@ -7,23 +7,36 @@
         \"\"\"The name in config.pbtxt differs from the model's folder.
 
         Why Triton refuses it, or what goes wrong when it does not.
+
+        Bad in `sentiment/config.pbtxt`:
+
+            name: "sentiments"
+
+        Good:
+
+            name: "sentiment"
         \"\"\"
 
 A rulebook knows its rules' subject (every model, every ensemble, every ONNX graph ...) and how to find all of
-them. The docstring's first line is the rule's title, the rest is the `why` of each of its findings.
+them. The docstring's first line is the rule's title, the next paragraph the `why` of each of its findings; the rest
+shows what the rule is about (see `examples`, where the repository of all examples is).
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from conch_tools.check.examples import Example, read_example
 from conch_tools.check.findings import Finding, Problem, Severity
 from conch_tools.check.repository import Repository
 
 Subject = TypeVar("Subject")
+
+_EXAMPLE = re.compile(r"\n+(?=Bad (?:in|with|without) )")
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Rule(Generic[Subject]):
     severity: Severity
     title: str
     why: str
+    example: Example | None
     check: Callable[[Subject], Iterable[Problem]]
 
     def findings(self, subject: Subject) -> Iterator[Finding]:
@@ -55,8 +69,10 @@ class Rulebook(Generic[Subject]):
         """Enter the decorated function as a rule."""
 
         def enter(check: Callable[[Subject], Iterable[Problem]]) -> Callable[[Subject], Iterable[Problem]]:
-            title, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
-            self.rules.append(Rule(code, severity, title, " ".join(why.split()), check))
+            told, *shown = _EXAMPLE.split(inspect.cleandoc(check.__doc__ or ""), maxsplit=1)
+            title, _, why = told.partition("\n\n")
+            example = read_example(shown[0]) if shown else None
+            self.rules.append(Rule(code, severity, title, " ".join(why.split()), example, check))
             return check
 
         return enter

@@ -41,6 +41,14 @@ def unparsable(model: Model) -> Iterator[Problem]:
 
     Triton reads the file with the same strict parser: at the first unknown field, value or misplaced sign it
     gives up and the model is not even listed.
+
+    Bad in `embed/config.pbtxt`:
+
+        max_batchsize: 8
+
+    Good:
+
+        max_batch_size: 8
     """
     if model.config_file is not None and (fault := model.unparsable) is not None:
         yield Problem(Place(model.config_file, fault.line, fault.column), fault.sentence, fault.cure)
@@ -51,6 +59,14 @@ def name_differs_from_folder(model: Model) -> Iterator[Problem]:
     """The name in config.pbtxt differs from the folder's.
 
     Triton finds models by folder and refuses one that calls itself something else.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        name: "sentiments"
+
+    Good:
+
+        name: "sentiment"
     """
     name = model.config.name
     if name and name != model.name:
@@ -63,6 +79,14 @@ def tensor_without_name(model: Model) -> Iterator[Problem]:
     """An input or output has no name.
 
     Requests, ensembles and backends find tensors by name only; Triton refuses a configuration without one.
+
+    Bad in `embed/config.pbtxt`:
+
+        output { data_type: TYPE_FP32 dims: [ 2 ] }
+
+    Good:
+
+        output { name: "embedding" data_type: TYPE_FP32 dims: [ 2 ] }
     """
     for side, tensor, mark in _tensors(model):
         if not tensor.name:
@@ -75,6 +99,15 @@ def input_declared_twice(model: Model) -> Iterator[Problem]:
 
     Triton loads the configuration but counts both while it keeps one, so that no request ever has the right
     number of inputs.
+
+    Bad in `photo/config.pbtxt`:
+
+        input { name: "image" data_type: TYPE_STRING dims: [ 1 ] }
+        input { name: "image" data_type: TYPE_STRING dims: [ 1 ] }
+
+    Good:
+
+        input { name: "image" data_type: TYPE_STRING dims: [ 1 ] }
     """
     yield from _declared_twice(model, "input")
 
@@ -84,6 +117,15 @@ def output_declared_twice(model: Model) -> Iterator[Problem]:
     """Two outputs have the same name.
 
     Triton keeps the first and says nothing of the other, though its data type or dims may differ.
+
+    Bad in `photo/config.pbtxt`:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ -1, 2, 2 ] }
+
+    Good:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     yield from _declared_twice(model, "output")
 
@@ -96,6 +138,14 @@ def queue_policy_that_stalls(model: Model) -> Iterator[Problem]:
     instance is waiting at that very moment. A request that comes just after an answer has gone out, when the instance
     is not back yet, finds none and wakes nobody; the batcher looks again after 500 ms. It strikes callers that send one
     request after the other, the more often the faster the model is, and instances hide it.
+
+    Bad in `sentiment_tokenize/config.pbtxt`:
+
+        dynamic_batching { default_queue_policy { max_queue_size: 64 } }
+
+    Good:
+
+        dynamic_batching { preferred_batch_size: [ 4, 8 ] }
     """
     batching = model.marks.at("dynamic_batching")
     for field in ("default_queue_policy", "priority_queue_policy", "priority_levels"):
@@ -110,6 +160,14 @@ def tensor_without_data_type(model: Model) -> Iterator[Problem]:
     """An input or output has no data type.
 
     Triton needs it to check requests and to read their bytes; without one it refuses the model.
+
+    Bad in `photo/config.pbtxt`:
+
+        output { name: "pixels" dims: [ 1, 2, 2 ] }
+
+    Good:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     for side, tensor, mark in _tensors(model):
         if tensor.data_type == "TYPE_INVALID" and model.backend.name not in _COMPLETING_BACKENDS:
@@ -123,6 +181,14 @@ def tensor_without_dims(model: Model) -> Iterator[Problem]:
 
     Triton checks every request's shape against them and refuses a model without. They never hold the batch
     dimension of a model with `max_batch_size` above 0.
+
+    Bad in `photo/config.pbtxt`:
+
+        output { name: "pixels" data_type: TYPE_FP32 }
+
+    Good:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     for side, tensor, mark in _tensors(model):
         if not tensor.dims and model.backend.name not in _COMPLETING_BACKENDS:
@@ -135,6 +201,14 @@ def impossible_dim(model: Model) -> Iterator[Problem]:
     """A dimension is neither positive nor -1.
 
     Triton takes sizes from 1 up, and -1 for any size; it refuses all others.
+
+    Bad in `photo/config.pbtxt`:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 0, 0 ] }
+
+    Good:
+
+        output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     for side, tensor, mark in _tensors(model):
         for field, sizes in (("dims", tensor.dims), ("reshape", tensor.reshape or ())):
@@ -149,6 +223,14 @@ def negative_batch_size(model: Model) -> Iterator[Problem]:
     """`max_batch_size` is negative.
 
     0 means that the model does not batch; Triton refuses a number below.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: -1
+
+    Good:
+
+        max_batch_size: 0
     """
     size = model.config.max_batch_size
     if size < 0:
@@ -161,6 +243,14 @@ def preferred_batch_too_large(model: Model) -> Iterator[Problem]:
     """A preferred batch size is outside 1 to `max_batch_size`.
 
     The dynamic batcher could never form such a batch; Triton refuses the configuration.
+
+    Bad in `sentiment_tokenize/config.pbtxt`:
+
+        dynamic_batching { preferred_batch_size: [ 4, 16 ] }
+
+    Good:
+
+        dynamic_batching { preferred_batch_size: [ 4, 8 ] }
     """
     largest = model.config.max_batch_size
     mark = model.marks.at("dynamic_batching").at("preferred_batch_size")
@@ -176,6 +266,24 @@ def batch_input_without_source(model: Model) -> Iterator[Problem]:
 
     It is computed from the shapes or element counts of that one input; Triton refuses any other number and
     unknown names.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        batch_input {
+          kind: BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
+          target_name: "width"
+          data_type: TYPE_FP32
+          source_input: "ids"
+        }
+
+    Good:
+
+        batch_input {
+          kind: BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
+          target_name: "width"
+          data_type: TYPE_FP32
+          source_input: "input_ids"
+        }
     """
     names = [tensor.name for tensor in model.inputs]
     for index, batch_input in enumerate(model.config.batch_input):
@@ -196,6 +304,18 @@ def batch_input_of_wrong_type(model: Model) -> Iterator[Problem]:
     """A `batch_input` is neither INT32 nor FP32.
 
     Triton writes these tensors itself and knows no other types for them.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        target_name: "width"
+        data_type: TYPE_INT64
+        source_input: "input_ids"
+
+    Good:
+
+        target_name: "width"
+        data_type: TYPE_FP32
+        source_input: "input_ids"
     """
     for index, batch_input in enumerate(model.config.batch_input):
         data_type = model_config_pb2.DataType.Name(batch_input.data_type)
@@ -211,6 +331,15 @@ def newer_than_the_server(model: Model) -> Iterator[Problem]:
 
     Tritonserver 2.51 (release 24.10) does not know the field, so it cannot parse the file and does not list
     the model.
+
+    Bad in `embed/config.pbtxt`:
+
+        max_batch_size: 8
+        model_metrics { }
+
+    Good:
+
+        max_batch_size: 8
     """
     for path, release in _NEWER_FIELDS.items():
         mark: Mark | None = model.marks
@@ -226,6 +355,19 @@ def batch_output_of_unknown_tensors(model: Model) -> Iterator[Problem]:
     """A `batch_output` does not name one input as its source, or names an output that there is not.
 
     The output is cut up by the shapes of that input; Triton refuses any other number and unknown names.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        dynamic_batching { }
+        batch_output {
+          kind: BATCH_SCATTER_WITH_INPUT_SHAPE
+          target_name: "scores"
+          source_input: "input_ids"
+        }
+
+    Good:
+
+        dynamic_batching { }
     """
     inputs = [tensor.name for tensor in model.inputs]
     outputs = [tensor.name for tensor in model.outputs]
