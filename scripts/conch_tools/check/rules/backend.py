@@ -59,6 +59,14 @@ def backend_not_given(use: Use) -> Iterator[Problem]:
 
     Without `backend` Triton goes by `platform`, `default_model_filename` or the files in the first version
     folder, and refuses a model where none of them is one that it knows.
+
+    Bad in `double/config.pbtxt`:
+
+        platform: "onnx"
+
+    Good:
+
+        backend: "onnxruntime"
     """
     model = use.model
     if use.name:
@@ -82,6 +90,14 @@ def backend_unknown(use: Use) -> Iterator[Problem]:
 
     Triton looks for `libtriton_<backend>.so` beside the model and in `<backends>/<backend>`, then for
     `model.py` in the latter, and refuses the model when it finds none.
+
+    Bad in `double/config.pbtxt`:
+
+        backend: "onnx"
+
+    Good:
+
+        backend: "onnxruntime"
     """
     if not use.name or use.folders is None or use.is_there():
         return
@@ -104,6 +120,14 @@ def backend_misspelt(use: Use) -> Iterator[Problem]:
 
     No backend folders were named for this check, so it cannot know; Triton refuses a backend that it does not
     find.
+
+    Bad in `double/config.pbtxt`:
+
+        backend: "onnxruntim"
+
+    Good:
+
+        backend: "onnxruntime"
     """
     if use.name and use.folders is None and not use.is_there():
         meant = closest(use.name, TRITON_BACKENDS)
@@ -119,6 +143,20 @@ def platform_of_another_backend(use: Use) -> Iterator[Problem]:
 
     For its own frameworks Triton accepts one spelling of the platform beside each backend, and refuses other
     pairs.
+
+    Bad in `double/config.pbtxt`:
+
+        backend: "onnxruntime"
+        platform: "tensorrt_plan"
+
+    Good:
+
+        backend: "onnxruntime"
+        platform: "onnxruntime_onnx"
+
+    Instead of:
+
+        backend: "onnxruntime"
     """
     accepted = platforms_of(use.name)
     platform = use.model.backend.platform

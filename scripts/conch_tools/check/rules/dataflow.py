@@ -17,6 +17,15 @@ def input_not_consumed(wiring: Wiring) -> Iterator[Problem]:
     """No step uses an input of the ensemble.
 
     Callers would have to send it for nothing; Triton refuses the ensemble.
+
+    Bad in `topics/config.pbtxt`:
+
+        { name: "labels" data_type: TYPE_STRING dims: [ -1 ] },
+        { name: "language" data_type: TYPE_STRING dims: [ 1 ] }
+
+    Good:
+
+        { name: "labels" data_type: TYPE_STRING dims: [ -1 ] }
     """
     for index, name in enumerate(wiring.inputs):
         if name not in wiring.consumers:
@@ -32,6 +41,15 @@ def output_not_produced(wiring: Wiring) -> Iterator[Problem]:
     """No step produces an output of the ensemble.
 
     Callers would wait for a tensor that never comes; Triton refuses the ensemble.
+
+    Bad in `topics/config.pbtxt`:
+
+        { name: "score" data_type: TYPE_FP32 dims: [ -1 ] },
+        { name: "reason" data_type: TYPE_STRING dims: [ 1 ] }
+
+    Good:
+
+        { name: "score" data_type: TYPE_FP32 dims: [ -1 ] }
     """
     for index, name in enumerate(wiring.outputs):
         # An input that a step reads may be an output as well: Triton hands it back.
@@ -47,6 +65,14 @@ def tensor_never_produced(wiring: Wiring) -> Iterator[Problem]:
     """A step reads a tensor that neither the ensemble's inputs nor any step provide.
 
     The step could never run; Triton refuses the ensemble.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        input_map { key: "length" value: "lengths" }
+
+    Good:
+
+        input_map { key: "length" value: "length" }
     """
     for name, ports in wiring.consumers.items():
         if name not in wiring.inputs and name not in wiring.producers:
@@ -65,6 +91,15 @@ def tensor_produced_twice(wiring: Wiring) -> Iterator[Problem]:
 
     A tensor has one source. Triton refuses a second step that writes it; where a step writes an input of the
     ensemble, Triton loads it, and requests never end.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        output_map { key: "input_ids" value: "input_ids" }
+        output_map { key: "span" value: "input_ids" }
+
+    Good:
+
+        output_map { key: "input_ids" value: "input_ids" }
     """
     for name, ports in wiring.producers.items():
         sources = [f"step {port.step.index}" for port in ports]
@@ -80,6 +115,15 @@ def tensor_not_used(wiring: Wiring) -> Iterator[Problem]:
     """A step's output is mapped to a tensor that nobody reads.
 
     Triton refuses tensors without a use; an output that is not needed may be left out of the output_map.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        output_map { key: "length" value: "length" }
+        output_map { key: "span" value: "span" }
+
+    Good:
+
+        output_map { key: "length" value: "length" }
     """
     for name, ports in wiring.producers.items():
         if name not in wiring.consumers and name not in wiring.outputs:
@@ -96,6 +140,14 @@ def steps_wait_for_each_other(wiring: Wiring) -> Iterator[Problem]:
     """Steps wait for each other in a circle.
 
     A step runs when all its inputs are there; in a circle none ever runs. Triton refuses the ensemble.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        input_map { key: "text" value: "label" }
+
+    Good:
+
+        input_map { key: "text" value: "text" }
     """
     circle = _circle(wiring)
     if circle:
@@ -108,6 +160,14 @@ def ensembles_contain_each_other(wiring: Wiring) -> Iterator[Problem]:
     """An ensemble has itself as a step, directly or through other ensembles.
 
     Such a request would never end; Triton refuses all ensembles of the circle.
+
+    Bad in `topics/config.pbtxt`:
+
+        model_name: "topics"
+
+    Good:
+
+        model_name: "topics_scores"
     """
     for step in wiring.steps:
         path = _path_between(wiring.repository, step.model_name, wiring.ensemble.name)
@@ -122,6 +182,28 @@ def decoupled_streams_meet(wiring: Wiring) -> Iterator[Problem]:
 
     A decoupled model answers a request with any number of responses, so nothing tells which response of the
     one belongs to which of the other. Triton refuses the ensemble.
+
+    Bad in `topics/config.pbtxt`:
+
+        step {
+          model_name: "words"
+          model_version: -1
+          input_map { key: "text" value: "text" }
+          output_map { key: "word" value: "word" }
+        }
+        step {
+          model_name: "topics_scores"
+          model_version: -1
+          input_map { key: "text" value: "word" }
+          input_map { key: "labels" value: "labels" }
+
+    Good:
+
+        step {
+          model_name: "topics_scores"
+          model_version: -1
+          input_map { key: "text" value: "text" }
+          input_map { key: "labels" value: "labels" }
     """
     origins: dict[str, str] = dict.fromkeys(wiring.inputs, "")
     for step in wiring.runnable:

@@ -29,6 +29,23 @@ def scheduling_missing(model: Model) -> Iterator[Problem]:
 
     An ensemble is nothing but its steps; Triton refuses one without. The dynamic and the sequence batcher
     cannot stand in for them.
+
+    Bad in `topics/config.pbtxt`:
+
+        dynamic_batching { }
+
+    Good:
+
+        ensemble_scheduling {
+          step {
+            model_name: "topics_scores"
+            model_version: -1
+            input_map { key: "text" value: "text" }
+            input_map { key: "labels" value: "labels" }
+            output_map { key: "label" value: "label" }
+            output_map { key: "score" value: "score" }
+          }
+        }
     """
     if not model.config.HasField("ensemble_scheduling"):
         other = model.config.WhichOneof("scheduling_choice")
@@ -42,6 +59,14 @@ def scheduling_without_platform(model: Model) -> Iterator[Problem]:
     """`ensemble_scheduling` stands in a model whose platform is not ensemble.
 
     Triton tells ensembles by `platform: "ensemble"` alone, and refuses steps in any other model.
+
+    Bad in `topics/config.pbtxt`:
+
+        backend: "python"
+
+    Good:
+
+        platform: "ensemble"
     """
     platform, backend = model.config.platform, model.config.backend
     if model.config.HasField("ensemble_scheduling") and platform != ENSEMBLE:
@@ -56,6 +81,15 @@ def backend_in_ensemble(model: Model) -> Iterator[Problem]:
     """An ensemble names a backend.
 
     Core itself runs ensembles; with `platform: "ensemble"` it refuses any backend.
+
+    Bad in `topics/config.pbtxt`:
+
+        platform: "ensemble"
+        backend: "python"
+
+    Good:
+
+        platform: "ensemble"
     """
     if model.config.platform == ENSEMBLE and model.config.backend:
         mark = model.marks.at("backend")
@@ -67,6 +101,15 @@ def setting_not_for_ensembles(model: Model) -> Iterator[Problem]:
     """An ensemble has an instance group, optimization settings or warm-up samples.
 
     It has no instances of its own, so Triton refuses settings about them.
+
+    Bad in `topics/config.pbtxt`:
+
+        platform: "ensemble"
+        instance_group { count: 2 }
+
+    Good:
+
+        platform: "ensemble"
     """
     for field in _NOT_FOR_ENSEMBLES:
         mark = model.marks.at(field)
@@ -80,6 +123,23 @@ def no_steps(wiring: Wiring) -> Iterator[Problem]:
     """The ensemble has no step.
 
     Nothing would produce its outputs; Triton refuses it.
+
+    Bad in `topics/config.pbtxt`:
+
+        ensemble_scheduling { }
+
+    Good:
+
+        ensemble_scheduling {
+          step {
+            model_name: "topics_scores"
+            model_version: -1
+            input_map { key: "text" value: "text" }
+            input_map { key: "labels" value: "labels" }
+            output_map { key: "label" value: "label" }
+            output_map { key: "score" value: "score" }
+          }
+        }
     """
     if not wiring.steps:
         mark = wiring.ensemble.marks.at("ensemble_scheduling")
@@ -91,6 +151,17 @@ def incomplete_step(wiring: Wiring) -> Iterator[Problem]:
     """A step lacks its model's name, its input_map or its output_map.
 
     Triton cannot tell when to run such a step or what it gives, and refuses the ensemble.
+
+    Bad in `topics/config.pbtxt`:
+
+        step {
+          model_version: -1
+
+    Good:
+
+        step {
+          model_name: "topics_scores"
+          model_version: -1
     """
     for step in wiring.steps:
         for field in ("model_name", "input_map", "output_map"):
@@ -103,6 +174,14 @@ def step_model_missing(wiring: Wiring) -> Iterator[Problem]:
     """A step names a model that is not in the repository.
 
     Triton loads an ensemble only when all models of its steps are there.
+
+    Bad in `topics/config.pbtxt`:
+
+        model_name: "topic_scores"
+
+    Good:
+
+        model_name: "topics_scores"
     """
     for step in wiring.steps:
         if step.model is None and step.model_name:
@@ -118,6 +197,17 @@ def step_version_missing(wiring: Wiring) -> Iterator[Problem]:
 
     Versions are loaded by the model's version policy, which is the latest one only unless it says otherwise.
     A step without `model_version` means version 0, not the latest: that is -1.
+
+    Bad in `topics/config.pbtxt`:
+
+        model_name: "topics_scores"
+        input_map { key: "text" value: "text" }
+
+    Good:
+
+        model_name: "topics_scores"
+        model_version: -1
+        input_map { key: "text" value: "text" }
     """
     for step in wiring.steps:
         model, wanted = step.model, step.model_version
@@ -144,6 +234,14 @@ def input_map_key_unknown(wiring: Wiring) -> Iterator[Problem]:
 
     The key is the name that the model knows, the value the name inside the ensemble. Triton refuses a key
     that the model does not have.
+
+    Bad in `topics/config.pbtxt`:
+
+        input_map { key: "texts" value: "text" }
+
+    Good:
+
+        input_map { key: "text" value: "text" }
     """
     for step in wiring.steps:
         if step.completed.inputs:
@@ -157,6 +255,14 @@ def output_map_key_unknown(wiring: Wiring) -> Iterator[Problem]:
 
     The key is the name that the model knows, the value the name inside the ensemble. Triton refuses a key
     that the model does not have.
+
+    Bad in `topics/config.pbtxt`:
+
+        output_map { key: "labels" value: "label" }
+
+    Good:
+
+        output_map { key: "label" value: "label" }
     """
     for step in wiring.steps:
         if step.completed.outputs:
@@ -169,6 +275,26 @@ def step_input_not_mapped(wiring: Wiring) -> Iterator[Problem]:
     """A required input of a step's model is mapped to no ensemble tensor.
 
     Only inputs with `optional: true` may be left out; Triton refuses the ensemble for any other.
+
+    Bad in `sentiment/config.pbtxt`:
+
+          output_map { key: "input_ids" value: "input_ids" }
+        },
+        {
+          model_name: "sentiment_model"
+          model_version: -1
+          input_map { key: "input_ids" value: "input_ids" }
+
+    Good:
+
+          output_map { key: "input_ids" value: "input_ids" }
+          output_map { key: "length" value: "length" }
+        },
+        {
+          model_name: "sentiment_model"
+          model_version: -1
+          input_map { key: "input_ids" value: "input_ids" }
+          input_map { key: "length" value: "length" }
     """
     for step in wiring.steps:
         known = [tensor.name for tensor in step.completed.inputs]
@@ -187,6 +313,15 @@ def key_mapped_twice(wiring: Wiring) -> Iterator[Problem]:
 
     Maps hold one value a key: Triton keeps the last and drops the others without a word. To use one output
     twice, use its one ensemble tensor in several steps.
+
+    Bad in `topics/config.pbtxt`:
+
+        input_map { key: "text" value: "labels" }
+        input_map { key: "text" value: "text" }
+
+    Good:
+
+        input_map { key: "text" value: "text" }
     """
     for step in wiring.steps:
         for field in ("input_map", "output_map"):

@@ -36,6 +36,8 @@ def not_a_model(model: Model) -> Iterator[Problem]:
 
     Triton takes every folder for a model. Unless models are loaded by name, it does not start with one that
     is none.
+
+    Bad with `notes/readme.txt`.
     """
     if model.config_file is None and not model.versions:
         cure = "add config.pbtxt, or move the folder out of the model repository"
@@ -48,6 +50,8 @@ def no_version(model: Model) -> Iterator[Problem]:
 
     Triton loads versions, folders with a number for a name, and refuses a model without any; an ensemble
     needs an empty one.
+
+    Bad without `topics/1`.
     """
     if model.numbered_folders or model.unparsable is not None:
         return
@@ -63,6 +67,14 @@ def no_version_selected(model: Model) -> Iterator[Problem]:
 
     Triton loads the versions that the policy names and the folder has; if there are none, it refuses the
     model.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        version_policy { specific { versions: [ 2 ] } }
+
+    Good:
+
+        version_policy { specific { versions: [ 1 ] } }
     """
     if model.numbered_folders and not model.served_versions:
         mark = model.marks.at("version_policy")
@@ -75,6 +87,14 @@ def version_selected_in_vain(model: Model) -> Iterator[Problem]:
     """The version policy names a version that is not there.
 
     Triton writes it into its log and serves the others that the policy names; requests for this one fail.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        version_policy { specific { versions: [ 1, 2 ] } }
+
+    Good:
+
+        version_policy { specific { versions: [ 1 ] } }
     """
     mark = model.marks.at("version_policy").at("specific")
     wanted = model.config.version_policy.specific.versions
@@ -91,6 +111,8 @@ def name_that_a_shell_reads(model: Model) -> Iterator[Problem]:
 
     Triton starts the process of such a model by a shell line in which its name stands without quotes: the process
     gets a part of it, and dies.
+
+    Bad with `words` named `two words`.
     """
     signs = sorted(set(_SHELL_SIGNS.findall(model.name)))
     if signs and not model.is_ensemble and model.backend.name not in _COMPILED_BACKENDS:
@@ -103,6 +125,8 @@ def name_that_no_url_holds(model: Model) -> Iterator[Problem]:
 
     Triton's HTTP endpoint takes `%20` and its like as they stand, so that no request by HTTP finds the model; by gRPC
     it can be asked.
+
+    Bad with `words` named `wörter`.
     """
     signs = sorted(set(_NOT_IN_URLS.findall(model.name)))
     if signs:
@@ -115,6 +139,8 @@ def folder_read_as_version(model: Model) -> Iterator[Problem]:
 
     It reads digits up to the first other sign: `3.old` is version 3, which the version policy can select, and
     then there is no folder `3` to load.
+
+    Bad with `words/2.old/model.py`.
     """
     for number in model.served_versions:
         name = model.numbered_folders[number]
@@ -128,6 +154,8 @@ def model_file_missing(model: Model) -> Iterator[Problem]:
     """A version folder lacks the model file.
 
     The backend loads the file of this name from every version that is served, and the load fails without it.
+
+    Bad with `words/1/model.py` named `modle.py`.
     """
     backend = model.backend
     if model.unparsable is not None or model.is_ensemble or backend.name not in _SINGLE_FILE_BACKENDS:
@@ -150,6 +178,14 @@ def label_file_missing(model: Model) -> Iterator[Problem]:
 
     Triton reads it when it loads the model, from the model's folder (not from the version's), and refuses the
     model without it.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        label_filename: "label.txt"
+
+    Good:
+
+        label_filename: "labels.txt"
     """
     for index, output in enumerate(model.config.output):
         if output.label_filename and not (model.folder / output.label_filename).is_file():

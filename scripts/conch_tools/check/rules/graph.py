@@ -47,6 +47,12 @@ def graph_unreadable(file: GraphFile) -> Iterator[Problem]:
 
     An unfinished download, a pointer of Git LFS or another format under this name fails the load; so does a
     graph that takes or gives anything but tensors.
+
+    Bad with `double/1/model.onnx`:
+
+        version https://git-lfs.github.com/spec/v1
+        oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+        size 12345
     """
     if isinstance(file.graph, UnreadableGraph):
         pipeline = file.model.pipeline
@@ -60,6 +66,14 @@ def graph_cannot_batch(file: GraphFile) -> Iterator[Problem]:
 
     The backend completes such a configuration only where every input and output of the graph has an open
     first dimension, and otherwise refuses it.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 8
+
+    Good:
+
+        max_batch_size: 0
     """
     if isinstance(file.graph, Graph):
         try:
@@ -80,6 +94,14 @@ def input_not_in_graph(pair: Pair) -> Iterator[Problem]:
     """The configuration has an input that the graph does not.
 
     The backend hands each input to the graph by name, and refuses a name that it does not know.
+
+    Bad in `running_total/config.pbtxt`:
+
+        input { name: "values" data_type: TYPE_FP32 dims: [ 1 ] }
+
+    Good:
+
+        input { name: "value" data_type: TYPE_FP32 dims: [ 1 ] }
     """
     known = {**pair.signature.inputs, **pair.signature.overridable}
     for index, tensor in enumerate(pair.config.inputs):
@@ -94,6 +116,14 @@ def output_not_in_graph(pair: Pair) -> Iterator[Problem]:
     """The configuration has an output that the graph does not.
 
     The backend asks the graph for each output by name, and refuses a name that it does not know.
+
+    Bad in `running_total/config.pbtxt`:
+
+        output { name: "totals" data_type: TYPE_FP32 dims: [ 1 ] }
+
+    Good:
+
+        output { name: "total" data_type: TYPE_FP32 dims: [ 1 ] }
     """
     known = pair.signature.outputs
     for index, tensor in enumerate(pair.config.outputs):
@@ -109,6 +139,22 @@ def graph_input_not_declared(pair: Pair) -> Iterator[Problem]:
 
     Inputs, batch inputs and the controls of sequences together must be as many as the graph's inputs; an
     unused input of the graph counts, too.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        input {
+          name: "input_ids"
+          data_type: TYPE_INT32
+          dims: [ -1 ]
+          allow_ragged_batch: true
+        }
+
+    Good:
+
+        input [
+          { name: "input_ids" data_type: TYPE_INT32 dims: [ -1 ] allow_ragged_batch: true },
+          { name: "length" data_type: TYPE_INT32 dims: [ 1 ] }
+        ]
     """
     if pair.config.implicit_state:
         return
@@ -130,6 +176,14 @@ def input_differs_from_graph(pair: Pair) -> Iterator[Problem]:
     Data types must be equal, and so must dims, where an open one of the graph takes any size. With
     `max_batch_size` above 0 the graph's first dimension must be open and is left out of `dims`. A ragged
     input is 1-D in the graph.
+
+    Bad in `running_total/config.pbtxt`:
+
+        input { name: "value" data_type: TYPE_FP32 dims: [ 8, 1 ] }
+
+    Good:
+
+        input { name: "value" data_type: TYPE_FP32 dims: [ 1 ] }
     """
     for index, tensor in enumerate(pair.config.inputs):
         if tensor.name in {**pair.signature.inputs, **pair.signature.overridable}:
@@ -145,6 +199,14 @@ def output_differs_from_graph(pair: Pair) -> Iterator[Problem]:
 
     Data types and dims must be equal, and -1 only stands where the graph's dimension is open. With
     `max_batch_size` above 0 the graph's first dimension must be open and is left out of `dims`.
+
+    Bad in `running_total/config.pbtxt`:
+
+        output { name: "total" data_type: TYPE_FP16 dims: [ 1 ] }
+
+    Good:
+
+        output { name: "total" data_type: TYPE_FP32 dims: [ 1 ] }
     """
     for index, tensor in enumerate(pair.config.outputs):
         if tensor.name in pair.signature.outputs:
@@ -160,6 +222,26 @@ def output_dim_open_in_graph(pair: Pair) -> Iterator[Problem]:
 
     The backend wants them equal and goes by what ONNX Runtime infers when it loads the graph. That may close
     the dimension; otherwise it refuses the model.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        output [
+          { name: "product" data_type: TYPE_FP32 dims: [ 2 ] },
+          { name: "not_zero" data_type: TYPE_INT64 dims: [ 1, 2 ] }
+        ]
+
+    Good:
+
+        max_batch_size: 0
+        output [
+          { name: "product" data_type: TYPE_FP32 dims: [ 2 ] },
+          { name: "not_zero" data_type: TYPE_INT64 dims: [ 1, -1 ] }
+        ]
+
+    Instead of:
+
+        max_batch_size: 0
     """
     for index, tensor in enumerate(pair.config.outputs):
         if tensor.name not in pair.signature.outputs or pair.output_verdict(tensor) is None:
@@ -176,6 +258,16 @@ def batch_input_differs_from_graph(pair: Pair) -> Iterator[Problem]:
     """A `batch_input` does not stand for one input of the graph, or has another data type than there.
 
     The backend counts each `batch_input` as one input of the graph and hands it over by its target_name.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        target_name: "widths"
+        data_type: TYPE_FP32
+
+    Good:
+
+        target_name: "width"
+        data_type: TYPE_FP32
     """
     for index, batch_input in enumerate(pair.config.batch_inputs):
         mark = pair.mark("batch_input", index)
@@ -200,6 +292,26 @@ def optional_and_overridable_differ(pair: Pair) -> Iterator[Problem]:
 
     An ONNX input can only be left out if the graph has an initialiser of its name; the backend counts the
     others, and wants their number to be the graph's.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        input [
+          { name: "number" data_type: TYPE_FP32 dims: [ 2 ] },
+          { name: "factor" data_type: TYPE_FP32 dims: [ 2 ] }
+        ]
+
+    Good:
+
+        max_batch_size: 0
+        input [
+          { name: "number" data_type: TYPE_FP32 dims: [ 2 ] },
+          { name: "factor" data_type: TYPE_FP32 dims: [ 2 ] optional: true }
+        ]
+
+    Instead of:
+
+        max_batch_size: 0
     """
     for index, tensor in enumerate(pair.config.inputs):
         mark = pair.mark("input", index)
@@ -216,6 +328,16 @@ def control_differs_from_graph(pair: Pair) -> Iterator[Problem]:
     """A control of the sequence batcher does not go with the graph.
 
     The graph must have an input of its name, [1] for each sequence, of the control's data type.
+
+    Bad in `running_total/config.pbtxt`:
+
+        control_input {
+          name: "starts"
+
+    Good:
+
+        control_input {
+          name: "start"
     """
     for index, control in enumerate(pair.config.control_inputs):
         verdict = pair.control_verdict(control)
@@ -232,6 +354,15 @@ def not_in_the_stand_in(pair: Pair) -> Iterator[Problem]:
 
     Implicit state, decoupled answers and OpenVINO do not work in Conch's stand-in, so this model cannot be run
     without the container.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        model_transaction_policy { decoupled: true }
+
+    Good:
+
+        max_batch_size: 0
     """
     for used, field, name in (
         (pair.config.implicit_state, "sequence_batching", "implicit state"),
@@ -248,6 +379,14 @@ def setting_refused(pair: Pair) -> Iterator[Problem]:
     """A setting of the session is not what it must be.
 
     The backend reads threads, memory, execution mode and accelerators when it loads a model, and refuses the model.
+
+    Bad in `sentiment_model/config.pbtxt`:
+
+        parameters { key: "intra_op_thread_count" value { string_value: "all" } }
+
+    Good:
+
+        parameters { key: "intra_op_thread_count" value { string_value: "1" } }
     """
     others = tuple(name for name in pair.config.cpu_accelerators if name != _OPENVINO)
     for read in (SessionSettings.from_config, RowRule.from_config):

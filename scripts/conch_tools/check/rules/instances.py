@@ -40,6 +40,14 @@ def gpu_in_a_profile_without(model: Model) -> Iterator[Problem]:
 
     config.pbtxt of a pipeline, and the profiles whose names begin with `cpu`, are for machines without a GPU. There
     Triton refuses a model with `kind: KIND_GPU`.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_GPU }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
     """
     for group, mark in _groups(model):
         if group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU:
@@ -52,6 +60,14 @@ def gpus_of_another_kind(model: Model) -> Iterator[Problem]:
     """An instance group names GPUs but is of a kind that runs on none.
 
     Triton refuses `gpus` beside KIND_CPU and KIND_MODEL.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_CPU gpus: [ 0 ] }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
     """
     for group, mark in _groups(model):
         kind = model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)
@@ -67,6 +83,14 @@ def warmup_refused(model: Model) -> Iterator[Problem]:
     Triton sends the samples of `model_warmup` when it loads a model, and refuses the model when they do not go with
     its inputs; a batch above max_batch_size may even end the server with SIGSEGV. Their dims are those of one item,
     without the batch, and have no -1.
+
+    Bad in `embed/config.pbtxt`:
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1, 1 ] zero_data: true } }
+
+    Good:
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] zero_data: true } }
     """
     as_loaded = completed(model)
     inputs = {tensor.name: tensor for tensor in as_loaded.inputs}
@@ -94,6 +118,19 @@ def warmup_skipped(model: Model) -> Iterator[Problem]:
     """A warm-up sample is skipped.
 
     Triton passes over samples without a `batch_size`, so that the first callers wait for what it should have done.
+
+    Bad in `embed/config.pbtxt`:
+
+        model_warmup {
+          inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] zero_data: true } }
+        }
+
+    Good:
+
+        model_warmup {
+          batch_size: 1
+          inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] zero_data: true } }
+        }
     """
     for index, sample in enumerate(model.config.model_warmup):
         if not sample.batch_size:

@@ -50,6 +50,14 @@ def not_as_built(version: Built) -> Iterator[Problem]:
 
     A backend of ours compares every file that manifest.json lists with the size and SHA-256 recorded there, and does
     not load a model whose file is missing or was changed since, or whose manifest it cannot read.
+
+    Bad in `sentiment_labels/1/manifest.json`:
+
+        "bytes": 17,
+
+    Good:
+
+        "bytes": 18,
     """
     try:
         verify_manifest(version.folder, content=version.hashed)
@@ -63,6 +71,19 @@ def file_not_recorded(version: Built) -> Iterator[Problem]:
     """A version folder holds files that its manifest does not list.
 
     Nothing tells where they come from, and nothing notices when they change; the next build drops them.
+
+    Bad in `sentiment_labels/1/manifest.json`:
+
+        "files": {}
+
+    Good:
+
+        "files": {
+          "labels.txt": {
+            "bytes": 18,
+            "sha256": "45ff43802510f9fdc16923bc42cce04f7bd1d0b679c257e0d45608d177d75461"
+          }
+        }
     """
     try:
         recorded = listed_files(version.manifest)

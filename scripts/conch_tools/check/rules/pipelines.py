@@ -81,6 +81,14 @@ def pipeline_not_readable(file: PipelineFile) -> Iterator[Problem]:
     """A pipeline.toml cannot be read.
 
     `conch build`, `up` and `serve` refuse the repository with the first fault that they find.
+
+    Bad in `sentiment/pipeline.toml`:
+
+        task = "sentiment-analysis"
+
+    Good:
+
+        task = "text-classification"
     """
     if isinstance(file.pipeline, PipelineFileError):
         for field, problem in file.pipeline.faults:
@@ -95,6 +103,14 @@ def uses_what_is_not_there(file: PipelineFile) -> Iterator[Problem]:
     """A pipeline uses one that is not there, or itself, directly or through others.
 
     What a pipeline uses is built and served before it; there is no order for a circle.
+
+    Bad in `topics/pipeline.toml`:
+
+        uses = ["embeddings"]
+
+    Good:
+
+        uses = ["embed"]
     """
     if isinstance(file.pipeline, PipelineFileError):
         return
@@ -114,6 +130,14 @@ def sample_of_other_inputs(file: PipelineFile) -> Iterator[Problem]:
     """A sample's inputs are not the inputs that callers send.
 
     `conch up` and `gpu-check` send the samples to the running pipeline, which refuses such a one.
+
+    Bad in `sentiment/pipeline.toml`:
+
+        input = { txt = "A short and friendly text." }
+
+    Good:
+
+        input = { text = "A short and friendly text." }
     """
     known = {tensor.name: tensor for tensor in file.model.inputs}
     for index, sample in enumerate(file.samples if known else ()):
@@ -135,6 +159,14 @@ def sample_expects_other_outputs(file: PipelineFile) -> Iterator[Problem]:
     """A sample expects an output that the pipeline does not give.
 
     `conch up` compares the answer to each sample with what it expects.
+
+    Bad in `sentiment/pipeline.toml`:
+
+        expect = { lable = "positive" }
+
+    Good:
+
+        expect = { label = "positive" }
     """
     known = [tensor.name for tensor in file.model.outputs]
     for index, sample in enumerate(file.samples if known else ()):
@@ -150,6 +182,14 @@ def sample_image_missing(file: PipelineFile) -> Iterator[Problem]:
     """The image of a sample is not there.
 
     `conch up` and `gpu-check` read it from the pipeline's own folder.
+
+    Bad in `photo/pipeline.toml`:
+
+        input = { image = "white.png" }
+
+    Good:
+
+        input = { image = "samples/white.png" }
     """
     for index, sample in enumerate(file.samples):
         if _IMAGE in sample.input and any(tensor.name == _IMAGE for tensor in file.model.inputs):
@@ -167,6 +207,15 @@ def gate_that_nothing_passes(file: PipelineFile) -> Iterator[Problem]:
     """A gate asks for what no figure can be.
 
     A build measures first and compares then: minutes go by before it fails.
+
+    Bad in `sentiment/pipeline.toml`:
+
+        minimum = { accuracy = 0.9 }
+        maximum = { accuracy = 0.8 }
+
+    Good:
+
+        minimum = { accuracy = 0.9 }
     """
     if isinstance(file.pipeline, PipelineFileError):
         return
@@ -186,6 +235,24 @@ def member_without_a_model(file: PipelineFile) -> Iterator[Problem]:
     """A member of a vote has no model.
 
     The model of the member `m` in the pipeline `p` is `p_m`; a build makes one for each.
+
+    Bad in `sentiment/pipeline.toml`:
+
+        [members]
+        modle = 1.0
+
+        [gates]
+
+    Good:
+
+        [members]
+        model = 1.0
+
+        [gates]
+
+    Instead of:
+
+        [gates]
     """
     if isinstance(file.pipeline, PipelineFileError):
         return

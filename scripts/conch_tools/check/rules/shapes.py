@@ -18,6 +18,14 @@ def data_types_differ(wiring: Wiring) -> Iterator[Problem]:
 
     Triton converts nothing between steps. It compares every declaration with the first one, and refuses the
     ensemble.
+
+    Bad in `topics/config.pbtxt`:
+
+        { name: "score" data_type: TYPE_FP64 dims: [ -1 ] }
+
+    Good:
+
+        { name: "score" data_type: TYPE_FP32 dims: [ -1 ] }
     """
     for name, (first, *others) in wiring.sightings.items():
         for other in others:
@@ -33,6 +41,14 @@ def dims_differ(wiring: Wiring) -> Iterator[Problem]:
 
     Triton compares dims, then dims with the batch dimension in front where a model batches; -1 fits any size.
     It compares every declaration with the first one, and refuses the ensemble if neither pair fits.
+
+    Bad in `topics/config.pbtxt`:
+
+        { name: "text" data_type: TYPE_STRING dims: [ 2 ] }
+
+    Good:
+
+        { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
     """
     for name, (first, *others) in wiring.sightings.items():
         for other in others:
@@ -46,6 +62,26 @@ def dims_differ_at_run_time(wiring: Wiring) -> Iterator[Problem]:
 
     Triton compares each declaration with the first one only. Where that has -1, two others that contradict
     each other pass, and every request fails at one of the steps.
+
+    Bad in `doubled/config.pbtxt`:
+
+        output [
+          { name: "embedding" data_type: TYPE_FP32 dims: [ -1 ] },
+          { name: "total" data_type: TYPE_FP32 dims: [ 1 ] },
+          { name: "product" data_type: TYPE_FP32 dims: [ 2 ] }
+        ]
+        ensemble_scheduling {
+          step {
+            model_name: "running_total"
+            model_version: -1
+            input_map { key: "value" value: "embedding" }
+            output_map { key: "total" value: "total" }
+          }
+
+    Good:
+
+        output { name: "product" data_type: TYPE_FP32 dims: [ 2 ] }
+        ensemble_scheduling {
     """
     for name, (first, *others) in wiring.sightings.items():
         loaded = [other for other in others if other.declared.agrees_with(first.declared)]
@@ -60,6 +96,14 @@ def batch_too_large_for_step(wiring: Wiring) -> Iterator[Problem]:
 
     Triton splits no requests; it refuses an ensemble whose `max_batch_size` is above that of a step that
     batches.
+
+    Bad in `topics/config.pbtxt`:
+
+        max_batch_size: 16
+
+    Good:
+
+        max_batch_size: 8
     """
     largest = wiring.ensemble.config.max_batch_size
     for step in wiring.steps:
@@ -77,6 +121,14 @@ def batches_into_a_step_without(wiring: Wiring) -> Iterator[Problem]:
 
     The step has `max_batch_size: 0` and dims without a dimension for the batch. Triton takes the batch
     dimension away when it is 1; a request with more items fails at this step.
+
+    Bad in `doubled/config.pbtxt`:
+
+        max_batch_size: 8
+
+    Good:
+
+        max_batch_size: 1
     """
     if wiring.ensemble.config.max_batch_size < 2:
         return
@@ -95,6 +147,14 @@ def optional_input_for_a_required_one(wiring: Wiring) -> Iterator[Problem]:
     """An optional input of the ensemble feeds a required input of a step.
 
     Triton lets callers leave the input out, and then fails their requests at the step.
+
+    Bad in `topics/config.pbtxt`:
+
+        { name: "labels" data_type: TYPE_STRING dims: [ -1 ] optional: true }
+
+    Good:
+
+        { name: "labels" data_type: TYPE_STRING dims: [ -1 ] }
     """
     for name, declared in wiring.inputs.items():
         for port in wiring.consumers.get(name, ()) if declared.tensor.optional else ():

@@ -22,6 +22,14 @@ def parameter_not_usable(served: ServedStep) -> Iterator[Problem]:
     """A parameter that the backend wants is missing, or is not what it must be.
 
     The backend reads its parameters when it loads a model, and refuses the model.
+
+    Bad in `sentiment_labels/config.pbtxt`:
+
+        parameters { key: "activation" value { string_value: "relu" } }
+
+    Good:
+
+        parameters { key: "activation" value { string_value: "softmax" } }
     """
     for parameter in served.wants.parameters:
         try:
@@ -37,6 +45,14 @@ def parameter_unknown(served: ServedStep) -> Iterator[Problem]:
     """The backend does not know a parameter.
 
     It is passed over without a word, and what was meant stays at its default.
+
+    Bad in `sentiment_labels/config.pbtxt`:
+
+        parameters { key: "activaton" value { string_value: "softmax" } }
+
+    Good:
+
+        parameters { key: "activation" value { string_value: "softmax" } }
     """
     known = [parameter.name for parameter in served.wants.parameters]
     for name in served.step.parameters:
@@ -51,6 +67,14 @@ def called_model_missing(served: ServedStep) -> Iterator[Problem]:
     """A step calls a model that is not in the repository.
 
     Triton loads the step all the same, and every request that needs the other model fails.
+
+    Bad in `topics_scores/config.pbtxt`:
+
+        parameters { key: "embedding" value { string_value: "embedder" } }
+
+    Good:
+
+        parameters { key: "embedding" value { string_value: "embed" } }
     """
     for name, call in served.called.items():
         if name not in served.repository.models:
@@ -64,6 +88,14 @@ def called_model_has_other_tensors(served: ServedStep) -> Iterator[Problem]:
     """The model that a step calls does not take what the step sends, or does not give what it reads.
 
     Triton loads both, and every call fails.
+
+    Bad in `topics_scores/config.pbtxt`:
+
+        parameters { key: "embedding" value { string_value: "running_total" } }
+
+    Good:
+
+        parameters { key: "embedding" value { string_value: "embed" } }
     """
     for name, call in served.called.items():
         model = served.completed(name)
@@ -91,6 +123,14 @@ def calls_with_too_many_rows(served: ServedStep) -> Iterator[Problem]:
 
     `max_rows` is how many rows a call may have; Triton refuses a call with more than the called model's
     `max_batch_size`, and any batch where that is 0.
+
+    Bad in `topics_scores/config.pbtxt`:
+
+        parameters { key: "max_rows" value { string_value: "64" } }
+
+    Good:
+
+        parameters { key: "max_rows" value { string_value: "8" } }
     """
     for name, call in served.called.items():
         model = served.completed(name)
@@ -111,6 +151,17 @@ def file_not_usable(served: ServedStep) -> Iterator[Problem]:
     """A file that the backend reads is missing, or is not what it must be.
 
     The backend reads the files of the version folder when it loads a model, and refuses the model.
+
+    Bad in `sentiment_labels/1/labels.txt`:
+
+        negative
+
+        positive
+
+    Good:
+
+        negative
+        positive
     """
     said = {problem.what for problem in parameter_not_usable(served)}
     for name, read in served.wants.files.items():
@@ -129,6 +180,16 @@ def label_named_twice(served: ServedStep) -> Iterator[Problem]:
     """Two classes have the same label.
 
     Callers cannot tell them apart, and their scores are not added up.
+
+    Bad in `sentiment_labels/1/labels.txt`:
+
+        positive
+        positive
+
+    Good:
+
+        negative
+        positive
     """
     for label, count in Counter(_labels(served)).items():
         if count > 1:
@@ -142,6 +203,17 @@ def labels_and_classes_differ(served: ServedStep) -> Iterator[Problem]:
     """The number of labels is not the number of classes that the model scores.
 
     Triton loads the model, and every request fails.
+
+    Bad in `sentiment_labels/1/labels.txt`:
+
+        negative
+        neutral
+        positive
+
+    Good:
+
+        negative
+        positive
     """
     labels = len(_labels(served))
     for giver, classes in _classes(served):
@@ -157,6 +229,14 @@ def called_model_of_another_pipeline(served: ServedStep) -> Iterator[Problem]:
 
     Nothing but `uses` in pipeline.toml says that the other pipeline must be built first and loaded along; an ensemble
     brings its steps, but not what these call.
+
+    Bad in `topics_scores/config.pbtxt`:
+
+        parameters { key: "embedding" value { string_value: "photo" } }
+
+    Good:
+
+        parameters { key: "embedding" value { string_value: "embed" } }
     """
     own = served.model.pipeline
     pipelines = {pipeline.name: pipeline for pipeline in served.repository.pipelines}

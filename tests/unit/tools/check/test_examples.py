@@ -26,9 +26,14 @@ from conch_tools.settings import Settings
 WITHOUT_BACKENDS = ("BAK003",)
 """Rules for checks that are not told of any folder of backends."""
 
-COMES_ALONG = {"CFG011": {"ONX009"}}
-"""Codes of other rules that cannot but find something in the same place: a batch_input of another type than Triton
-knows is of another type than in the graph as well."""
+COMES_ALONG = {
+    "CFG011": {"ONX009"},  # a type that Triton does not write is not the graph's either
+    "ENS022": {"ENS024"},  # the tensor that was meant is left without a reader
+    "ENS025": {"ENS020"},  # the input that was meant is left without a reader
+    "FIL008": {"FIL009"},  # what a shell reads no URL holds
+    "STP009": {"STP004"},  # no other pipeline of the examples answers with an embedding
+}
+"""Codes of other rules that cannot but find something in the same place."""
 
 EDITED = """\
 Bad in `m/config.pbtxt`:
@@ -39,9 +44,7 @@ Good:
 
     max_batch_size: 0
 """
-with_example = pytest.mark.parametrize(
-    "rule", [pytest.param(rule, id=rule.code) for rule in all_rules() if rule.example is not None]
-)
+each_rule = pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.code) for rule in all_rules()])
 
 
 def findings(files: Files, folder: Path, rule: Rule[Any]) -> list[Finding]:
@@ -54,9 +57,9 @@ def test_the_repository_of_examples_is_sound(tmp_path: Path) -> None:
     assert check_repository(tmp_path, Settings().backends) == []
 
 
-@with_example
+@each_rule
 def test_a_bad_example_has_this_fault_and_no_other_in_its_place(rule: Rule[Any], tmp_path: Path) -> None:
-    assert rule.example is not None
+    assert rule.example is not None, "its docstring shows no example"
     found = findings(rule.example.spoil(sound_repository()), tmp_path, rule)
     path = tmp_path / rule.example.path
     assert {each.code for each in found if each.file in (path, *path.parents)} == {
@@ -65,7 +68,7 @@ def test_a_bad_example_has_this_fault_and_no_other_in_its_place(rule: Rule[Any],
     }
 
 
-@with_example
+@each_rule
 def test_a_good_example_has_no_fault(rule: Rule[Any], tmp_path: Path) -> None:
     assert rule.example is not None
     assert findings(rule.example.mend(sound_repository()), tmp_path, rule) == []
