@@ -54,6 +54,21 @@ class Pair:
         """The graph inputs that Triton computes as `batch_input`."""
         return tuple(name for batch_input in self.config.batch_inputs for name in batch_input.targets)
 
+    @cached_property
+    def undeclared(self) -> tuple[str, ...]:
+        """The graph inputs that nothing in the configuration provides."""
+        declared = {tensor.name for tensor in self.config.inputs}
+        return tuple(name for name in self.signature.inputs if name not in {*declared, *self.computed, *self.controls})
+
+    def declaration(self, spec: TensorSpec) -> str:
+        """How the configuration says what the graph knows of a tensor."""
+        dims = spec.dims[1:] if self.config.batching else spec.dims
+        if not dims:
+            # Triton has no empty dims: one value a row is [1] outside and [] inside.
+            reshape = " reshape { shape: [ ] }" if self.config.batching and spec.dims else ""
+            return f"`data_type: {spec.data_type} dims: [ 1 ]{reshape}`"
+        return f"`data_type: {spec.data_type} dims: [ {', '.join(map(str, dims))} ]`"
+
     def input_verdict(self, tensor: TensorConfig) -> str | None:
         """Why the backend refuses this input, None if it does not. The graph must have it."""
         spec = {tensor.name: self.input_spec(tensor.name)}

@@ -16,7 +16,9 @@ from conch_steps.onnx_backend.validate import validate
 from conch_tools.check.pairing import Pair
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model
-from conch_tools.check.rules.graph import PAIRS
+from conch_tools.check.rules.graph import GRAPH_SETTINGS
+from conch_tools.check.rules.graph_batching import GRAPH_BATCHING
+from conch_tools.check.rules.graph_tensors import GRAPH_TENSORS
 
 MODEL = Model(
     name="m",
@@ -103,5 +105,6 @@ def test_a_configuration_has_a_finding_exactly_when_it_would_be_refused(
     except ModelConfigError as problem:
         refusal = str(problem)
     pair = Pair(MODEL, 1, signature, read)
-    findings = [finding.what for rule in PAIRS.rules for finding in rule.findings(pair)]
+    rules = (*GRAPH_SETTINGS.rules, *GRAPH_TENSORS.rules, *GRAPH_BATCHING.rules)
+    findings = [finding.what for rule in rules for finding in rule.findings(pair)]
     assert bool(findings) == bool(refusal), (findings, refusal)
