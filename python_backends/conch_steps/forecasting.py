@@ -24,6 +24,7 @@ LENGTH = whole_number("length", 96)
 MAX_HORIZON = whole_number("max_horizon", 60)
 """Steps of the network."""
 WINDOW_DECLARED = Declaration((LENGTH, MAX_HORIZON))
+FORECAST_DECLARED = Declaration()
 
 
 class SeriesWindow:

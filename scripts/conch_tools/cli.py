@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -117,19 +117,35 @@ def train(
 
 @app.command()
 def check(
-    repository: Annotated[Path | None, typer.Argument(help="A Triton model repository.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Model repositories, or files in them.")
+    ] = None,
+    form: Annotated[Literal["human", "json", "sarif"], typer.Option("--format", help="What to print.")] = "human",
+    select: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Only these rules: ENS, CFG015.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Not these rules.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings as well.")] = False,
+    backends: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with backends; may be repeated.")
+    ] = None,
+    explain: Annotated[str | None, typer.Option(metavar="CODE", help="Say what a rule is about, and stop.")] = None,
 ) -> None:
     """Find, without a server, what Triton would refuse or answer wrongly. Exit code 1 when there are errors."""
-    from conch_tools.check import check_repository, has_errors, render
-    from conch_tools.serve import require_repository
+    from conch_tools.check import Format, has_errors, render
+    from conch_tools.check.command import Selection
+    from conch_tools.check.command import check as run
+    from conch_tools.check.explain import in_text, rule_of
 
-    settings = load_settings(repository=repository)
-    if repository is None:
+    if explain is not None:
+        print(in_text(rule_of(explain)))
+        return
+    settings = load_settings()
+    if not paths:
+        from conch_tools.serve import require_repository
+
         require_repository(settings)
-    findings = check_repository(settings.repository, settings.backends)
-    print(render(findings, as_json=as_json))
-    if has_errors(findings):
+    findings = run(settings, paths or [], backends or [], Selection.of(select or [], ignore or []))
+    print(render(findings, Format(form)))
+    if has_errors(findings) or (strict and findings):
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ in its docstring.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +37,12 @@ class Place:
     line: int | None = None
     column: int | None = None
 
+    def file_from(self, folder: Path) -> Path:
+        """The file relative to `folder` where it lies in it, as it was named otherwise."""
+        # Links are left as they are: what they lead to is not what the reader knows by this name.
+        path = Path(os.path.abspath(self.file))
+        return path.relative_to(os.path.abspath(folder)) if path.is_relative_to(os.path.abspath(folder)) else self.file
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -48,7 +55,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a report: a problem with the code, the severity and the reason of its rule."""
+    """One entry of a report: a problem with the code, the severity and the reason of its rule.
+
+    `profile` is the hardware profile that it takes to meet a fault, None where it is met without one, or where the file
+    is the profile's own.
+    """
 
     code: str
     severity: Severity
@@ -56,6 +67,7 @@ class Finding:
     what: str
     why: str
     cure: str
+    profile: str | None = None
 
     @property
     def file(self) -> Path:

@@ -1,21 +1,43 @@
-"""Findings as text for people and as JSON for programs."""
+"""Findings as text for people and as JSON for programs; `sarif` has the third form."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
 
 from conch_tools.check.findings import Finding, Place, Severity
+from conch_tools.check.sarif import sarif
+
+_QUOTED_CHARACTERS = 100
 
 
-def render(findings: Sequence[Finding], *, as_json: bool = False) -> str:
+class Format(str, Enum):
+    """The forms of a report."""
+
+    HUMAN = "human"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+def render(findings: Sequence[Finding], form: Format = Format.HUMAN, root: Path | None = None) -> str:
     """The report of a check, without a newline at its end.
 
-    Text has one line a finding, `file:line: severity CODE what (cure)`, which editors and CI logs turn into
-    links, and the count in the last line. JSON is one array of objects with the same facts and the reason
-    `why`.
+    Text has a line for each finding, `file:line: CODE severity: what`, which editors and CI logs turn into links; below
+    it the line at fault, the cure and, for the first finding of each code, the reason. Its last line counts. JSON is
+    one array of objects with the same facts, SARIF a log for code scanning.
+
+    Files below `root`, the current folder unless told otherwise, are named relative to it.
     """
-    return _json(findings) if as_json else _text(findings)
+    folder = Path.cwd() if root is None else root
+    match form:
+        case Format.HUMAN:
+            return _text(findings, folder)
+        case Format.JSON:
+            return json.dumps([_facts(finding, folder) for finding in findings], indent=2, ensure_ascii=False)
+        case Format.SARIF:
+            return json.dumps(sarif(findings, folder), indent=2, ensure_ascii=False)
 
 
 def has_errors(findings: Sequence[Finding]) -> bool:
@@ -23,42 +45,56 @@ def has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _text(findings: Sequence[Finding]) -> str:
-    return "\n".join([*(_line(finding) for finding in findings), _summary(findings)])
+def _text(findings: Sequence[Finding], root: Path) -> str:
+    lines, explained = list[str](), set[str]()
+    for finding in findings:
+        where = _where(finding.place, root)
+        lines.append(f"{where}: {finding.code} {finding.severity.value}: {finding.what}{_served_as(finding)}")
+        lines += _quoted(finding.place)
+        lines.append(f"  cure: {finding.cure}")
+        if finding.code not in explained:
+            lines.append(f"  why:  {finding.why}")
+            explained.add(finding.code)
+    return "\n".join([*lines, _summary(findings)])
 
 
-def _line(finding: Finding) -> str:
-    head = f"{_where(finding.place)}: {finding.severity.value} {finding.code}"
-    return f"{head} {finding.what} ({finding.cure})"
+def _where(place: Place, root: Path) -> str:
+    return ":".join(str(part) for part in (place.file_from(root), place.line, place.column) if part is not None)
 
 
-def _where(place: Place) -> str:
-    return ":".join(str(part) for part in (place.file, place.line, place.column) if part is not None)
+def _quoted(place: Place) -> list[str]:
+    """The line at fault, if there is one to be shown."""
+    if place.line is None or not place.file.is_file():
+        return []
+    lines = place.file.read_text(encoding="utf-8", errors="replace").splitlines()[place.line - 1 : place.line]
+    return [f"  {place.line} | {line.strip():.{_QUOTED_CHARACTERS}}" for line in lines if line.strip()]
+
+
+def _served_as(finding: Finding) -> str:
+    return "" if finding.profile is None else f" (with profile `{finding.profile}`)"
 
 
 def _summary(findings: Sequence[Finding]) -> str:
     if not findings:
         return "no faults found"
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    return f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
+    counted = f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
+    return f"{counted} (conch check --explain {findings[0].code} shows an example)"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _json(findings: Sequence[Finding]) -> str:
-    rows = [
-        {
-            "code": finding.code,
-            "severity": finding.severity.value,
-            "file": str(finding.file),
-            "line": finding.line,
-            "column": finding.place.column,
-            "what": finding.what,
-            "why": finding.why,
-            "cure": finding.cure,
-        }
-        for finding in findings
-    ]
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+def _facts(finding: Finding, root: Path) -> dict[str, str | int | None]:
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "file": str(finding.place.file_from(root)),
+        "line": finding.line,
+        "column": finding.place.column,
+        "profile": finding.profile,
+        "what": finding.what,
+        "why": finding.why,
+        "cure": finding.cure,
+    }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from conch_tools.check.findings import Finding
-from conch_tools.check.repository import load_repository, profiles_of
+from conch_tools.check.repository import PROFILES, load_repository, profiles_of
 from conch_tools.check.rules import RULEBOOKS
+from conch_tools.check.suppression import without_suppressed
 
 
 def check_repository(
@@ -19,6 +21,8 @@ def check_repository(
 ) -> list[Finding]:
     """Everything that is wrong with a model repository, by file and line; no server is asked.
 
+    Each fault is told once, of the first profile that meets it, and none that a comment in the file suppresses.
+
     Args:
         repository: the folder that Triton gets as `--model-repository`.
         backends: the folders that hold backends beside Triton's own; None leaves their existence unjudged.
@@ -29,9 +33,17 @@ def check_repository(
     Raises:
         SettingsError: `repository` is no model repository.
     """
-    findings: set[Finding] = set()
+    first_met: dict[Finding, str | None] = {}
     for number, profile in enumerate((None, *profiles_of(repository)) if profiles is None else profiles):
         # Files do not differ between profiles: to read them once is enough.
         loaded = load_repository(repository, backends, profile, hashed=hashed and number == 0)
-        findings.update(finding for book in RULEBOOKS for finding in book.findings(loaded))
-    return sorted(findings, key=lambda finding: finding.position)
+        for book in RULEBOOKS:
+            for finding in book.findings(loaded):
+                first_met.setdefault(finding, profile)
+    findings = [_told_with(profile, finding) for finding, profile in first_met.items()]
+    return sorted(without_suppressed(findings), key=lambda finding: finding.position)
+
+
+def _told_with(profile: str | None, finding: Finding) -> Finding:
+    of_its_own = finding.file.parent.name == PROFILES
+    return finding if of_its_own else replace(finding, profile=profile)

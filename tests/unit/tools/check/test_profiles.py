@@ -52,3 +52,38 @@ def test_a_gpu_has_no_place_where_there_is_none(check: Check, name: str) -> None
 
 def test_repositories_of_others_may_want_gpus(check: Check) -> None:
     assert check({"m/config.pbtxt": GPU, "m/1/": ""}) == []
+
+
+ENSEMBLE = """\
+platform: "ensemble"
+max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: 4 }
+output { name: "y" data_type: TYPE_FP32 dims: 4 }
+ensemble_scheduling { step { model_name: "m" model_version: -1
+  input_map { key: "x" value: "x" } output_map { key: "y" value: "y" } } }
+"""
+BATCHES = ECHO + "max_batch_size: %d\n"
+
+
+def ensemble_of(model: str, **profiles: str) -> dict[str, str]:
+    configs = {f"m/configs/{name}.pbtxt": text for name, text in profiles.items()}
+    return {"e/config.pbtxt": ENSEMBLE, "e/1/": "", "m/config.pbtxt": model, "m/1/": "", **configs}
+
+
+def test_a_fault_that_a_profile_makes_elsewhere_names_the_profile(check: Check, repository: Path) -> None:
+    findings = check(ensemble_of(BATCHES % 8, cpu=BATCHES % 8, small=BATCHES % 4, tiny=BATCHES % 2))
+    assert {(each.code, each.profile) for each in findings} == {("ENS033", "small"), ("ENS033", "tiny")}
+    assert {each.file for each in findings} == {repository / "e" / "config.pbtxt"}
+
+
+def test_a_fault_of_every_profile_is_told_once_and_of_none(check: Check) -> None:
+    (finding,) = check(ensemble_of(BATCHES % 4, cpu=BATCHES % 4, gpu=BATCHES % 4))
+    assert (finding.code, finding.profile) == ("ENS033", None)
+
+
+def test_the_same_fault_in_two_files_is_told_of_both(check: Check) -> None:
+    findings = check({"m/config.pbtxt": BATCHES % -1, "m/configs/gpu.pbtxt": BATCHES % -1, "m/1/": ""})
+    assert [(each.code, each.file.name, each.profile) for each in findings] == [
+        ("CFG008", "config.pbtxt", None),
+        ("CFG008", "gpu.pbtxt", None),
+    ]
