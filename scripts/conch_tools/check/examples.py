@@ -60,6 +60,11 @@ class Example(ABC):
     def where(self) -> str:
         """What the bad example is, as it follows the word `bad`."""
 
+    @property
+    @abstractmethod
+    def instead(self) -> str:
+        """What the good example is, as it follows the word `good`; empty where it is told by its text alone."""
+
     @abstractmethod
     def spoil(self, files: Files) -> Files:
         """The repository with the fault. Raises ValueError where it lacks the place that the example changes."""
@@ -79,6 +84,10 @@ class Edited(Example):
     def where(self) -> str:
         return f"in `{self.path}`"
 
+    @property
+    def instead(self) -> str:
+        return ""
+
     def spoil(self, files: Files) -> Files:
         return self._with(self.bad, files)
 
@@ -97,17 +106,25 @@ class Missing(Example):
     def where(self) -> str:
         return f"without `{self.path}`"
 
+    @property
+    def instead(self) -> str:
+        return "with it"
+
     def spoil(self, files: Files) -> Files:
         return {path: text for path, text in files.items() if not _is_in(path, self.path)}
 
 
 @dataclass(frozen=True)
 class Added(Example):
-    """A file or a folder that must not be there, or not with this text."""
+    """A file or a folder that must not be there."""
 
     @property
     def where(self) -> str:
         return f"with `{self.path}`"
+
+    @property
+    def instead(self) -> str:
+        return "without it"
 
     def spoil(self, files: Files) -> Files:
         return {**files, self.path: self.bad}
@@ -122,6 +139,10 @@ class Renamed(Example):
     @property
     def where(self) -> str:
         return f"with `{self.good_path}` named `{Path(self.path).name}`"
+
+    @property
+    def instead(self) -> str:
+        return f"with `{self.good_path}`"
 
     def spoil(self, files: Files) -> Files:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,24 +32,20 @@ def cure_for_code(code: str) -> str:
 
 def in_text(rule: Rule[Any]) -> str:
     """Title, severity, reason and examples as they are shown in a terminal."""
-    parts = [f"{rule.code} ({rule.severity.value}): {rule.title}", textwrap.fill(rule.why, _WIDTH)]
-    if example := rule.example:
-        parts.append(f"Bad {example.where}{':' if example.bad else '.'}")
-        if example.bad:
-            parts.append(textwrap.indent(example.bad, "    "))
-        if example.good:
-            parts += ["Good:", textwrap.indent(example.good, "    ")]
-    return "\n\n".join(parts)
+    title = f"{rule.code} ({rule.severity.value}): {rule.title}"
+    shown = _examples(rule, lambda text: textwrap.indent(text, "    "))
+    return "\n\n".join([title, textwrap.fill(rule.why, _WIDTH), *shown])
 
 
 def in_markdown(rule: Rule[Any]) -> str:
     """Reason and examples; title and severity are a heading's, which is the page's to write."""
-    parts = [rule.why]
+    language = _LANGUAGES.get(PurePosixPath(rule.example.path).suffix, "") if rule.example else ""
+    return "\n\n".join([rule.why, *_examples(rule, lambda text: f"```{language}\n{text}\n```")])
+
+
+def _examples(rule: Rule[Any], quoted: Callable[[str], str]) -> Iterator[str]:
     if example := rule.example:
-        language = _LANGUAGES.get(PurePosixPath(example.path).suffix, "")
-        parts.append(f"Bad {example.where}{':' if example.bad else '.'}")
-        if example.bad:
-            parts.append(f"```{language}\n{example.bad}\n```")
-        if example.good:
-            parts += ["Good:", f"```{language}\n{example.good}\n```"]
-    return "\n\n".join(parts)
+        for words, text in ((f"Bad {example.where}", example.bad), (f"Good {example.instead}".strip(), example.good)):
+            yield f"{words}:" if text else f"{words}."
+            if text:
+                yield quoted(text)

@@ -1,11 +1,12 @@
 """Every rule there is, by subject.
 
-A new rule is one function in the module of its subject; a new module of rules is entered in `RULEBOOKS`.
+A new rule is one function in the module of its subject; a new module of rules is entered in `RULEBOOKS`. The letters
+of a code say what it is about, in the words of `SUBJECTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conch_tools.check.rulebook import Rule, Rulebook
@@ -27,6 +28,18 @@ from conch_tools.check.rules import (
     steps,
     tensors,
 )
+
+SUBJECTS: Mapping[str, str] = {
+    "BAK": "Backends",
+    "CFG": "A model's configuration",
+    "ENS": "Ensembles",
+    "FIL": "Folders and files",
+    "MAN": "Manifests of what was built",
+    "ONX": "ONNX graphs",
+    "PIP": "Pipelines (pipeline.toml)",
+    "STP": "Models of this project's own backends",
+}
+"""What rules are about, by the letters that their codes begin with."""
 
 RULEBOOKS: tuple[Rulebook[Any], ...] = (
     config.SYNTAX,

@@ -46,11 +46,21 @@ def graph_unreadable(file: GraphFile) -> Iterator[Problem]:
     An unfinished download, a pointer of Git LFS or another format under this name fails the load; so does a
     graph that takes or gives anything but tensors.
 
-    Bad with `double/1/model.onnx`:
+    Bad in `double/1/model.onnx`:
 
         version https://git-lfs.github.com/spec/v1
         oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
         size 12345
+
+    Good:
+
+        <ir_version: 8, opset_import: ["": 17]>
+        double (float[2] number, float[2] factor) => (float[2] product, int64[1, K] not_zero)
+        <float[2] factor = {2.0, 2.0}>
+        {
+          product = Mul(number, factor)
+          not_zero = NonZero(product)
+        }
     """
     if isinstance(file.graph, UnreadableGraph):
         pipeline = file.model.pipeline

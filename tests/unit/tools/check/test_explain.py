@@ -20,7 +20,7 @@ def test_a_rule_is_told_with_its_reason_and_both_examples() -> None:
 
 
 def test_an_example_without_a_text_is_told_in_one_line() -> None:
-    assert in_text(rule_of("FIL002")).endswith("\n\nBad without `topics/1`.")
+    assert in_text(rule_of("FIL002")).endswith("\n\nBad without `topics/1`.\n\nGood with it.")
 
 
 def test_markdown_names_the_language_of_the_file() -> None:
