@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
-from rich.console import Console
 
 from conch_client import ConchError as ClientError
 from conch_tools import SERVER_VERSION
@@ -54,6 +53,8 @@ def up(
     profile: Profile = None,
 ) -> None:
     """Build what is missing, start everything, ask every pipeline once and show the answers."""
+    from rich.console import Console
+
     from conch_tools.up import up as run
 
     run(load_settings(profile=profile), only or [], detach, Console())
@@ -89,6 +90,8 @@ def parity(
     every: Annotated[bool, typer.Option("--all", help="Every pipeline of the repository.")] = False,
 ) -> None:
     """Compare what is served with the reference libraries, over gRPC and HTTP. Exit code 1 when something differs."""
+    from rich.console import Console
+
     from conch_tools.errors import SettingsError
     from conch_tools.parity import parity as run
     from conch_tools.parity import verdicts_table
@@ -222,6 +225,8 @@ def peers(
     output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
     """Throughput of `embed` against the in-process limit and against other servers, on this machine, in one run."""
+    from rich.console import Console
+
     from conch_tools.bench.peers import bench_peers
 
     bench_peers(load_settings(), seconds, rounds, concurrency, output, Console())

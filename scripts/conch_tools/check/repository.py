@@ -185,9 +185,16 @@ def profiles_of(folder: Path) -> list[str]:
 
 
 def load_repository(
-    folder: Path, backends: Path | Sequence[Path] | None = None, profile: str | None = None, *, hashed: bool = True
+    folder: Path,
+    backends: Path | Sequence[Path] | None = None,
+    profile: str | None = None,
+    *,
+    hashed: bool = True,
+    without_profile: Repository | None = None,
 ) -> Repository:
     """Read every model of `folder` as it is served with a profile; hidden folders are left out.
+
+    `without_profile` is the same folder, read before: models without a configuration for the profile are taken from it.
 
     Raises:
         SettingsError: `folder` is no model repository.
@@ -197,7 +204,10 @@ def load_repository(
     if (folder / CONFIG).is_file():
         raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
     pipelines = pipeline_folders(folder)
-    models = {path.name: _load_model(path, owner_of(path.name, pipelines), profile) for path in visible_folders(folder)}
+    models = {} if without_profile is None else dict(without_profile.models)
+    for path in visible_folders(folder):
+        if path.name not in models or (path / PROFILES / f"{profile}.pbtxt").is_file():
+            models[path.name] = _load_model(path, owner_of(path.name, pipelines), profile)
     folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
     return Repository(folder, MappingProxyType(models), folders, profile, hashed)
 

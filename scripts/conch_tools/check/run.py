@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conch_tools.check.findings import Finding
-from conch_tools.check.repository import PROFILES, load_repository, profiles_of
+from conch_tools.check.repository import PROFILES, Repository, load_repository, profiles_of
 from conch_tools.check.rules import RULEBOOKS
 from conch_tools.check.suppression import without_suppressed
 
@@ -34,9 +34,12 @@ def check_repository(
         SettingsError: `repository` is no model repository.
     """
     first_met: dict[Finding, str | None] = {}
+    plain: Repository | None = None
     for number, profile in enumerate((None, *profiles_of(repository)) if profiles is None else profiles):
         # Files do not differ between profiles: to read them once is enough.
-        loaded = load_repository(repository, backends, profile, hashed=hashed and number == 0)
+        once = hashed and number == 0
+        loaded = load_repository(repository, backends, profile, hashed=once, without_profile=plain)
+        plain = loaded if profile is None else plain
         for book in RULEBOOKS:
             for finding in book.findings(loaded):
                 first_met.setdefault(finding, profile)

@@ -31,7 +31,7 @@ def test_findings_read_from_the_top_of_each_file(check: Check) -> None:
     ]
 
 
-def test_forty_models_are_checked_in_three_seconds(check: Check, graph: Graph) -> None:
+def test_forty_models_take_less_than_three_seconds_of_processor_time(check: Check, graph: Graph) -> None:
     content = graph("agraph (float[N, 4] x) => (float[N, K] y) { y = Relu(x) }")
     tensors = '{ name: "%s" data_type: TYPE_FP32 dims: [ 4 ] }'
     config = f'backend: "onnxruntime" max_batch_size: 8 input {tensors % "x"} output {tensors % "y"}'
@@ -43,9 +43,10 @@ def test_forty_models_are_checked_in_three_seconds(check: Check, graph: Graph) -
     files |= {f"m{i}/1/model.onnx": content for i in range(20)}
     files |= {f"e{i}/config.pbtxt": f"{ensemble} ensemble_scheduling {{ step [ {steps} ] }}" for i in range(20)}
     files |= {f"e{i}/1/": "" for i in range(20)}
-    start = time.monotonic()
+    # Of this process alone: another one's work is no fault of the check.
+    start = time.process_time()
     assert check(files) == []
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_did_you_mean_offers_the_likeliest_name_whatever_its_case() -> None:
