@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from google.protobuf import text_format
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
 from tritonclient.grpc import model_config_pb2
 
 from conch_tools.check.findings import cure_for_name, listed
@@ -90,7 +92,27 @@ def parse(text: str) -> model_config_pb2.ModelConfig | Unparsable:
         # str(exc) repeats the position and, for values, the whole source line in quotes.
         sentence = _QUOTED_LINE.sub("", str(exc).removeprefix(f"{line}:{column} : ")).rstrip(".")
         return Unparsable(line, column, sentence, _cure(sentence, text, line, column))
+    # Enum values may be written as numbers, and the parser takes any number.
+    for enum, number, mark in _unknown_numbers(config, marks(text)):
+        values = listed(value.name for value in enum.values)
+        sentence = f'Enum type "{enum.full_name}" has no value {number}'
+        return Unparsable(mark.line, mark.column, sentence, f"use one of {values}")
     return config
+
+
+def _unknown_numbers(message: Message, mark: Mark) -> Iterator[tuple[EnumDescriptor, int, Mark]]:
+    for descriptor, content in message.ListFields():
+        name, kind, enum = descriptor.name, descriptor.message_type, descriptor.enum_type
+        if kind is not None and kind.GetOptions().map_entry:
+            if kind.fields_by_name["value"].message_type is not None:
+                for key, value in content.items():
+                    yield from _unknown_numbers(value, mark.entry(name, str(key)).at("value"))
+            continue
+        for index, value in enumerate(content if descriptor.is_repeated else [content]):
+            if kind is not None:
+                yield from _unknown_numbers(value, mark.at(name, index))
+            elif enum is not None and value not in enum.values_by_number:
+                yield enum, value, mark.at(name, index)
 
 
 def _cure(sentence: str, text: str, line: int, column: int) -> str:

@@ -28,6 +28,9 @@ CONFIG = "config.pbtxt"
 PROFILES = "configs"
 """The folder with a model's other configurations, one for each value of --model-config-name that it knows."""
 
+CPU = "cpu"
+"""How the name of a hardware profile without a GPU begins."""
+
 _LEADING_NUMBER = re.compile(r"\d+")
 
 
@@ -162,6 +165,11 @@ class Repository:
     def __iter__(self) -> Iterator[Model]:
         """Every model, in the order of names."""
         return iter(self.models.values())
+
+    @property
+    def for_cpus(self) -> bool:
+        """Whether this is what a machine without a GPU loads: config.pbtxt, and profiles named cpu…"""
+        return self.profile is None or self.profile.startswith(CPU)
 
     @cached_property
     def pipelines(self) -> tuple[Pipeline, ...]:

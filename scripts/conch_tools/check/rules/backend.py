@@ -11,6 +11,8 @@ from conch_tools.check.findings import Problem, Severity, closest, cure_for_name
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
 
+_PYTHON = "python"
+_YES_OR_NO = ("yes", "no")
 _ADAPTOR = "model.py"
 """What makes a folder a Python-based backend."""
 
@@ -21,6 +23,7 @@ class Use:
 
     model: Model
     folders: tuple[Path, ...] | None
+    for_cpus: bool
 
     @property
     def name(self) -> str:
@@ -32,19 +35,33 @@ class Use:
         """The file name of a C++ backend."""
         return f"libtriton_{self.name}.so"
 
+    @property
+    def in_python(self) -> bool:
+        """Whether the Python backend runs the model, by itself or for a Python-based backend."""
+        given = any((folder / self.name / _ADAPTOR).is_file() for folder in self.folders or ())
+        return self.name == _PYTHON or (given and not self.has(self.library))
+
     def is_there(self) -> bool:
         """Whether the backend is one of Triton's own, lies in a backend folder, or comes with the model."""
-        local = any(self.library in entries for entries in self.model.subfolders.values())
-        given = any(
-            (folder / self.name / file).is_file() for folder in self.folders or () for file in (self.library, _ADAPTOR)
-        )
-        return self.name in TRITON_BACKENDS or local or given or (self.model.folder / self.library).is_file()
+        return self.name in TRITON_BACKENDS or self.is_at_hand()
+
+    def is_at_hand(self) -> bool:
+        """Whether the backend lies in a backend folder, or comes with the model."""
+        return self.has(self.library) or self.has(_ADAPTOR)
+
+    def has(self, file: str) -> bool:
+        """Whether core finds a file of the backend: beside the model (no adaptor), or in a backend folder."""
+        if self.name == _PYTHON and file == self.library:
+            return True
+        beside = [self.model.folder, *(self.model.folder / name for name in self.model.subfolders)]
+        given = [folder / self.name for folder in self.folders or ()]
+        return any((folder / file).is_file() for folder in (given if file == _ADAPTOR else [*beside, *given]))
 
 
 def uses(repository: Repository) -> Iterable[Use]:
     """Every model that needs a backend, with or without config.pbtxt."""
     return (
-        Use(model, repository.backend_folders)
+        Use(model, repository.backend_folders, repository.for_cpus)
         for model in repository.readable
         if not model.is_ensemble and (model.config_file is not None or model.versions)
     )
@@ -165,3 +182,102 @@ def platform_of_another_backend(use: Use) -> Iterator[Problem]:
         what += f" does not go with backend `{use.name}`"
         cure = f"set `platform` to {' or '.join(accepted)}"
         yield Problem(use.model.place(use.model.marks.at("platform")), what, cure)
+
+
+@BACKENDS.rule("BAK005", Severity.ERROR)
+def backend_of_the_container(use: Use) -> Iterator[Problem]:
+    """The backend comes with NVIDIA's containers only.
+
+    config.pbtxt of a pipeline is for the embedded server, which has the `python` backend and those in the backend
+    folders, and refuses a model of another one.
+
+    Bad in `photo/config.pbtxt`:
+
+        backend: "dali"
+
+    Good:
+
+        backend: "image_decoder"
+    """
+    own = use.for_cpus and use.model.pipeline is not None and use.folders is not None
+    if own and use.name in TRITON_BACKENDS and not use.is_at_hand():
+        what = f"backend `{use.name}` is not in the embedded server"
+        cure = "write it into configs/gpu.pbtxt for the container, and one that is at hand here"
+        yield Problem(use.model.place(use.model.marks.at("backend")), what, cure)
+
+
+@BACKENDS.rule("BAK006", Severity.ERROR)
+def runtime_not_there(use: Use) -> Iterator[Problem]:
+    """`runtime` names no file that the backend has.
+
+    It is the library of the backend, or `model.py` for one in Python, which Triton finds by itself where nothing is
+    said. Triton looks for it in the version folder, beside it and in the backend's folder, and refuses a file that is
+    elsewhere.
+
+    Bad in `photo/config.pbtxt`:
+
+        backend: "image_decoder"
+        runtime: "libtriton_image_decoder.so"
+
+    Good:
+
+        backend: "image_decoder"
+    """
+    runtime = use.model.config.runtime
+    if not runtime or not use.name or use.folders is None or use.has(runtime):
+        return
+    what = f"runtime `{runtime}` of backend `{use.name}` is not there"
+    yield Problem(use.model.place(use.model.marks.at("runtime")), what, "remove it: Triton finds the backend's own")
+
+
+@BACKENDS.rule("BAK007", Severity.ERROR)
+def agent_not_there(use: Use) -> Iterator[Problem]:
+    """A repository agent is not there.
+
+    Agents work on a model's files before they are loaded. The embedded server has none, and refuses a model that wants
+    one; NVIDIA's containers have `checksum`.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        model_repository_agents { agents { name: "checksum" } }
+
+    Good:
+
+        max_batch_size: 0
+    """
+    marks = use.model.marks.at("model_repository_agents")
+    for index, agent in enumerate(use.model.config.model_repository_agents.agents if use.for_cpus else ()):
+        what = f"the embedded server has no repository agent `{agent.name}`"
+        yield Problem(use.model.place(marks.at("agents", index)), what, "remove it, or serve the model in a container")
+
+
+@BACKENDS.rule("BAK008", Severity.ERROR)
+def python_parameter_refused(use: Use) -> Iterator[Problem]:
+    """A parameter of the Python backend is not what it must be.
+
+    `FORCE_CPU_ONLY_INPUT_TENSORS` is `yes` or `no`, and `EXECUTION_ENV_PATH` a file or folder that is there; the
+    backend refuses others when it loads a model. A path may begin with `$$TRITON_MODEL_DIRECTORY`, the model's folder.
+
+    Bad in `embed/config.pbtxt`:
+
+        backend: "python"
+        parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "true" } }
+
+    Good:
+
+        backend: "python"
+    """
+    model = use.model
+    given = {name: parameter.string_value for name, parameter in model.config.parameters.items()}
+    if not use.in_python:
+        return
+    if (tensors := given.get("FORCE_CPU_ONLY_INPUT_TENSORS")) not in (None, "", *_YES_OR_NO):
+        place = model.place(model.marks.entry("parameters", "FORCE_CPU_ONLY_INPUT_TENSORS"))
+        what = f"FORCE_CPU_ONLY_INPUT_TENSORS is `{tensors}`"
+        yield Problem(place, what, f"write {' or '.join(_YES_OR_NO)}")
+    if environment := given.get("EXECUTION_ENV_PATH"):
+        path = Path(environment.replace("$$TRITON_MODEL_DIRECTORY", str(model.folder)))
+        if not path.exists():
+            place = model.place(model.marks.entry("parameters", "EXECUTION_ENV_PATH"))
+            yield Problem(place, f"EXECUTION_ENV_PATH `{environment}` is not there", "put the environment there")

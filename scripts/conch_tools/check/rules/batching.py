@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
+from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
 from conch_tools.check.repository import Model
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.rules.config import with_config
@@ -14,6 +16,10 @@ from conch_tools.check.rules.config import with_config
 BATCHING = Rulebook[Model](with_config)
 
 _BATCH_INPUT_TYPES = ("TYPE_INT32", "TYPE_FP32")
+_STRATEGY = "TRITON_BATCH_STRATEGY_PATH"
+_STRATEGY_FILE = "batchstrategy.so"
+_ELF = b"\x7fELF"
+"""How a library begins."""
 
 
 @BATCHING.rule("CFG008", Severity.ERROR)
@@ -151,11 +157,79 @@ def batch_output_of_unknown_tensors(model: Model) -> Iterator[Problem]:
             what = f"batch_output {listed(batch_output.target_name)} has {sources} source inputs"
             yield Problem(model.place(mark), what, "name one source_input")
         for field, known in (("source_input", inputs), ("target_name", outputs)):
-            for name in getattr(batch_output, field):
+            named = getattr(batch_output, field)
+            for name in (name for name, count in Counter(named).items() if count > 1 and known is outputs):
+                yield Problem(model.place(mark.at(field)), f"{field} `{name}` stands there twice", "name it once")
+            for name in named:
                 if name not in known:
                     cure = cure_for_name(name, known, f"name one of {listed(known)}")
                     what = f"{field} `{name}` is no {'input' if known is inputs else 'output'} of the model"
                     yield Problem(model.place(mark.at(field)), what, cure)
+
+
+@BATCHING.rule("CFG028", Severity.ERROR)
+def batching_strategy_refused(model: Model) -> Iterator[Problem]:
+    """A batching strategy of one's own cannot be used.
+
+    The parameter `TRITON_BATCH_STRATEGY_PATH` names a library, else Triton takes `batchstrategy.so` from the version
+    folder or the model's. It refuses a path where there is none, a file that is no library, and the parameter beside
+    the sequence batcher.
+
+    Bad in `embed/config.pbtxt`:
+
+        backend: "python"
+        parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/opt/nowhere.so" } }
+
+    Good:
+
+        backend: "python"
+    """
+    if model.is_ensemble:
+        return
+    place = model.place(model.marks.entry("parameters", _STRATEGY))
+    given = model.config.parameters[_STRATEGY].string_value if _STRATEGY in model.config.parameters else None
+    if model.config.HasField("sequence_batching"):
+        if given is not None:
+            yield Problem(place, f"{_STRATEGY} beside sequence_batching", "remove it")
+        return
+    local = [model.version_folder(number) / _STRATEGY_FILE for number in model.served_versions]
+    path = (
+        Path(given)
+        if given
+        else next((each for each in (*local, model.folder / _STRATEGY_FILE) if each.exists()), None)
+    )
+    if path is None:
+        return
+    if not path.is_file():
+        yield Problem(place, f"{_STRATEGY} `{path}` is not there", "write the whole path of the library")
+    elif not _is_library(path):
+        yield Problem(place if given else Place(path), f"`{path.name}` is no library", "compile it to a shared library")
+
+
+@BATCHING.rule("CFG029", Severity.ERROR)
+def cache_refused(model: Model) -> Iterator[Problem]:
+    """The response cache is on for a model that it cannot serve.
+
+    Answers of sequences depend on what was asked before, and a decoupled model has any number of answers; Triton
+    refuses the cache for both.
+
+    Bad in `words/config.pbtxt`:
+
+        model_transaction_policy { decoupled: true }
+        response_cache { enable: true }
+
+    Good:
+
+        model_transaction_policy { decoupled: true }
+    """
+    if model.config.response_cache.enable:
+        for used, name in (
+            (model.config.HasField("sequence_batching"), "the sequence batcher"),
+            (model.config.model_transaction_policy.decoupled, "decoupled answers"),
+        ):
+            if used:
+                place = model.place(model.marks.at("response_cache"))
+                yield Problem(place, f"response_cache beside {name}", "remove `response_cache`")
 
 
 @BATCHING.rule("CFG015", Severity.WARNING)
@@ -181,3 +255,8 @@ def queue_policy_that_stalls(model: Model) -> Iterator[Problem]:
             what = f"`{field}` in dynamic_batching turns prefetching off"
             cure = "remove it: bound the queue before Triton (a limit of requests in flight), and time by the deadline"
             yield Problem(model.place(batching.at(field)), what, cure)
+
+
+def _is_library(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(len(_ELF)) == _ELF

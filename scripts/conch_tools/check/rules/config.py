@@ -32,7 +32,8 @@ def unparsable(model: Model) -> Iterator[Problem]:
     """A config.pbtxt is no valid protobuf text of a model configuration.
 
     Triton reads the file with the same strict parser: at the first unknown field, value or misplaced sign it
-    gives up and the model is not even listed.
+    gives up and the model is not even listed. It reads a number that stands for no value of an enum, and then does not
+    know what to do with it.
 
     Bad in `embed/config.pbtxt`:
 

@@ -221,6 +221,63 @@ def decoupled_streams_meet(wiring: Wiring) -> Iterator[Problem]:
         yield Problem(wiring.place(mark), what, "give the outputs of one of them only")
 
 
+@FLOW.rule("ENS028", Severity.ERROR)
+def cached_stream(wiring: Wiring) -> Iterator[Problem]:
+    """The response cache is on for an ensemble with a decoupled step.
+
+    With such a step the ensemble has any number of answers itself, and Triton refuses the cache for it.
+
+    Bad in `sentiment/config.pbtxt`:
+
+        response_cache { enable: true }
+        ensemble_scheduling {
+          step [
+            {
+              model_name: "words"
+              model_version: -1
+              input_map { key: "text" value: "text" }
+              output_map { key: "word" value: "word" }
+            },
+            {
+              model_name: "sentiment_tokenize"
+              model_version: -1
+              input_map { key: "text" value: "word" }
+
+    Good:
+
+        ensemble_scheduling {
+          step [
+            {
+              model_name: "words"
+              model_version: -1
+              input_map { key: "text" value: "text" }
+              output_map { key: "word" value: "word" }
+            },
+            {
+              model_name: "sentiment_tokenize"
+              model_version: -1
+              input_map { key: "text" value: "word" }
+
+    Instead of:
+
+        ensemble_scheduling {
+          step [
+            {
+              model_name: "sentiment_tokenize"
+              model_version: -1
+              input_map { key: "text" value: "text" }
+    """
+    config = wiring.ensemble.config
+    # Where the ensemble itself says decoupled, a rule about any model tells of it.
+    if config.response_cache.enable and not config.model_transaction_policy.decoupled:
+        for step in wiring.steps:
+            if _is_decoupled(wiring.repository, step.model_name):
+                what = f"response_cache beside the decoupled `{step.model_name}`"
+                place = wiring.place(wiring.ensemble.marks.at("response_cache"))
+                yield Problem(place, what, "remove `response_cache`")
+                return
+
+
 def _streams(origins: set[str]) -> str:
     return " and ".join(f"decoupled {origin}" if origin else "the request itself" for origin in sorted(origins))
 

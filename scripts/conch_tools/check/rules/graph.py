@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.rows import RowRule
@@ -15,8 +17,10 @@ from conch_tools.check.graphs import Graph, UnreadableGraph
 from conch_tools.check.pairing import Pair, pairs
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
+from conch_tools.check.served import is_ours
 
 _OPENVINO = "openvino"
+_LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/local/lib")
 _NAMED_PARAMETER = re.compile(r"parameter '([^']+)'")
 
 
@@ -37,6 +41,12 @@ def graph_files(repository: Repository) -> Iterator[GraphFile]:
 
 GRAPH_FILES = Rulebook[GraphFile](graph_files)
 GRAPH_SETTINGS = Rulebook[Pair](pairs)
+STAND_IN = Rulebook[Pair](
+    lambda repository: (pair for pair in pairs(repository) if repository.for_cpus and is_ours(pair.model, repository))
+)
+OTHER_RUNTIME = Rulebook[Pair](
+    lambda repository: (pair for pair in pairs(repository) if not is_ours(pair.model, repository))
+)
 
 
 @GRAPH_FILES.rule("ONX001", Severity.ERROR)
@@ -97,7 +107,7 @@ def graph_cannot_batch(file: GraphFile) -> Iterator[Problem]:
             yield Problem(file.model.place(mark), what, cure)
 
 
-@GRAPH_SETTINGS.rule("ONX012", Severity.WARNING)
+@OTHER_RUNTIME.rule("ONX012", Severity.WARNING)
 def not_in_the_stand_in(pair: Pair) -> Iterator[Problem]:
     """The configuration needs NVIDIA's onnxruntime backend.
 
@@ -113,14 +123,49 @@ def not_in_the_stand_in(pair: Pair) -> Iterator[Problem]:
 
         max_batch_size: 0
     """
-    for used, field, name in (
-        (pair.config.implicit_state, "sequence_batching", "implicit state"),
-        (pair.config.decoupled, "model_transaction_policy", "a decoupled transaction policy"),
-        (_OPENVINO in pair.config.cpu_accelerators, "optimization", "the openvino accelerator"),
-    ):
-        if used:
-            place = pair.place(pair.model.marks.at(field))
-            yield Problem(place, f"{name} is not available in the stand-in", "serve it in the container only")
+    yield from _unavailable(pair, "serve it in the container only")
+
+
+@STAND_IN.rule("ONX014", Severity.ERROR)
+def refused_by_the_stand_in(pair: Pair) -> Iterator[Problem]:
+    """The configuration wants what Conch's stand-in for onnxruntime cannot do.
+
+    Implicit state, decoupled answers and OpenVINO work in NVIDIA's backend only. The stand-in refuses the model when it
+    is loaded.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        model_transaction_policy { decoupled: true }
+
+    Good:
+
+        max_batch_size: 0
+    """
+    yield from _unavailable(pair, "remove it, or write it into configs/gpu.pbtxt for the container")
+
+
+@STAND_IN.rule("ONX015", Severity.ERROR)
+def operations_missing(pair: Pair) -> Iterator[Problem]:
+    """A library of custom operations is not there.
+
+    onnxruntime loads the libraries of `model_operations` before the graph. It looks for a name with a `/` as it stands,
+    for any other in the folders of the system's libraries, and refuses the model without.
+
+    Bad in `double/config.pbtxt`:
+
+        max_batch_size: 0
+        model_operations { op_library_filename: "/opt/operations/libsquare.so" }
+
+    Good:
+
+        max_batch_size: 0
+    """
+    for index, name in enumerate(pair.config.op_libraries):
+        folders = ("",) if "/" in name else (*os.environ.get("LD_LIBRARY_PATH", "").split(":"), *_LIBRARY_FOLDERS)
+        if not any((Path(folder) / name).is_file() for folder in folders):
+            mark = pair.model.marks.at("model_operations").at("op_library_filename", index)
+            yield Problem(pair.place(mark), f"library `{name}` is not there", "write the whole path of the library")
 
 
 @GRAPH_SETTINGS.rule("ONX013", Severity.ERROR)
@@ -146,3 +191,14 @@ def setting_refused(pair: Pair) -> Iterator[Problem]:
             mark = pair.model.marks.entry("parameters", named[1]) if named else pair.model.marks.at("optimization")
             what = str(refused).removeprefix(f"model '{pair.config.model}': ")
             yield Problem(pair.place(mark), what, "correct it, or remove it for the backend's own default")
+
+
+def _unavailable(pair: Pair, cure: str) -> Iterator[Problem]:
+    for used, field, name in (
+        (pair.config.implicit_state, "sequence_batching", "implicit state"),
+        (pair.config.decoupled, "model_transaction_policy", "a decoupled transaction policy"),
+        (_OPENVINO in pair.config.cpu_accelerators, "optimization", "the openvino accelerator"),
+    ):
+        if used:
+            place = pair.place(pair.model.marks.at(field))
+            yield Problem(place, f"{name} is not available in the stand-in", cure)

@@ -9,25 +9,28 @@ from collections.abc import Iterator
 from tritonclient.grpc import model_config_pb2
 
 from conch_tools.check.completion import completed
+from conch_tools.check.data_types import bytes_of
 from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
+from conch_tools.check.machine import gpu_is_here
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.wiring import fits
 
-_CPU = "cpu"
-"""How the name of a hardware profile without a GPU begins."""
+_TENSORRT = "tensorrt_plan"
+_LEADING_NUMBER = re.compile(r"\s*\+?\d")
+"""What core reads a number from; it minds nothing that follows."""
 _WARMUP_FOLDER = "warmup"
-_BITS = re.compile(r"\d+$")
 
 INSTANCES = Rulebook[Model](lambda repository: (model for model in repository.readable if not model.is_ensemble))
 
 
 def _without_gpu(repository: Repository) -> Iterator[Model]:
-    """Models that a machine without a GPU must be able to load: those of pipelines, and of profiles named cpu…"""
-    for model in repository.readable:
-        profile = repository.profile
-        if (profile or "").startswith(_CPU) or (profile is None and model.pipeline is not None):
+    """Models that are loaded without a GPU: those of pipelines, of profiles named cpu…, and all on a machine that has
+    none."""
+    own_profile = repository.profile is not None
+    for model in repository.readable if repository.for_cpus else ():
+        if not model.is_ensemble and (own_profile or model.pipeline is not None or not gpu_is_here()):
             yield model
 
 
@@ -35,11 +38,12 @@ CPU_ONLY = Rulebook[Model](_without_gpu)
 
 
 @CPU_ONLY.rule("CFG018", Severity.ERROR)
-def gpu_in_a_profile_without(model: Model) -> Iterator[Problem]:
+def gpu_where_there_is_none(model: Model) -> Iterator[Problem]:
     """A model wants a GPU where there is none.
 
-    config.pbtxt of a pipeline, and the profiles whose names begin with `cpu`, are for machines without a GPU. There
-    Triton refuses a model with `kind: KIND_GPU`.
+    config.pbtxt of a pipeline, and the profiles whose names begin with `cpu`, are for machines without a GPU; so is any
+    config.pbtxt where this machine has none. There Triton refuses a model with `kind: KIND_GPU`, and one that names
+    GPUs. What is served on another machine is checked with `--profile gpu`.
 
     Bad in `embed/config.pbtxt`:
 
@@ -50,9 +54,13 @@ def gpu_in_a_profile_without(model: Model) -> Iterator[Problem]:
         instance_group { kind: KIND_CPU }
     """
     for group, mark in _groups(model):
-        if group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU:
+        kind = model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)
+        if kind == "KIND_GPU":
             cure = "remove `kind`, and write it into configs/gpu.pbtxt for `--profile gpu`"
             yield Problem(model.place(mark.at("kind")), "an instance group is KIND_GPU", cure)
+        elif kind == "KIND_AUTO" and group.gpus:
+            cure = "remove `gpus`, and write them into configs/gpu.pbtxt for `--profile gpu`"
+            yield Problem(model.place(mark.at("gpus")), "an instance group names GPUs", cure)
 
 
 @INSTANCES.rule("CFG019", Severity.ERROR)
@@ -74,6 +82,93 @@ def gpus_of_another_kind(model: Model) -> Iterator[Problem]:
         if group.gpus and kind in ("KIND_CPU", "KIND_MODEL"):
             cure = f"remove `gpus`, or write `kind: KIND_GPU` in place of {kind}"
             yield Problem(model.place(mark.at("gpus")), f"an instance group of {kind} names GPUs", cure)
+
+
+@INSTANCES.rule("CFG035", Severity.ERROR)
+def no_active_instance(model: Model) -> Iterator[Problem]:
+    """All instances are passive.
+
+    Passive instances take no requests of their own. Without another, a request waits for ever, and the sequence batcher
+    ends the server.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_CPU passive: true }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
+    """
+    groups = list(_groups(model))
+    if groups and all(group.passive for group, _ in groups):
+        _, mark = groups[0]
+        what = "every instance group is passive"
+        yield Problem(model.place(mark.at("passive")), what, "remove `passive`, or add a group without it")
+
+
+@INSTANCES.rule("CFG036", Severity.ERROR)
+def optimization_profile_refused(model: Model) -> Iterator[Problem]:
+    """An instance group names optimization profiles that the model cannot have.
+
+    `profile` holds the numbers of a TensorRT plan's optimization profiles. Triton refuses it for every other platform,
+    and what is no number.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_CPU profile: "0" }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
+    """
+    for group, mark in _groups(model):
+        for index, profile in enumerate(group.profile):
+            place = model.place(mark.at("profile", index))
+            if model.backend.platform != _TENSORRT:
+                yield Problem(place, "`profile` is for TensorRT plans only", "remove it")
+            elif not _LEADING_NUMBER.match(profile):
+                yield Problem(place, f"`{profile}` is no number of a profile", "write a number, from 0 on")
+
+
+@INSTANCES.rule("CFG037", Severity.WARNING)
+def rate_limiter_without_effect(model: Model) -> Iterator[Problem]:
+    """A rate limiter does nothing.
+
+    Resources and priorities of instances count where the server is started with `--rate-limit=execution_count`. They do
+    not in Conch's server, nor by default.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_CPU rate_limiter { priority: 2 } }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
+    """
+    for _, mark in _groups(model):
+        if "rate_limiter" in mark.fields:
+            cure = "remove it, or start the server with that option"
+            yield Problem(model.place(mark.at("rate_limiter")), "`rate_limiter` does nothing", cure)
+
+
+@INSTANCES.rule("CFG038", Severity.WARNING)
+def count_without_effect(model: Model) -> Iterator[Problem]:
+    """An instance group asks for less than one instance.
+
+    Triton takes that for no count at all and makes its default number: one, or two for the backends onnxruntime and
+    tensorflow on a CPU.
+
+    Bad in `embed/config.pbtxt`:
+
+        instance_group { kind: KIND_CPU count: 0 }
+
+    Good:
+
+        instance_group { kind: KIND_CPU }
+    """
+    for group, mark in _groups(model):
+        if group.count < 1 and "count" in mark.fields:
+            yield Problem(model.place(mark.at("count")), f"count is {group.count}", "write 1 or more, or remove it")
 
 
 @INSTANCES.rule("CFG016", Severity.ERROR)
@@ -152,18 +247,12 @@ def _faults(model: Model, data: model_config_pb2.ModelWarmup.Input, tensor: Tens
         yield "has no data", "write `zero_data: true`, `random_data: true` or `input_data_file`"
     if data.HasField("input_data_file"):
         file = model.folder / _WARMUP_FOLDER / data.input_data_file
-        wanted = math.prod(dims) * _bytes_of(given)
+        wanted = math.prod(dims) * bytes_of(given)
         if not file.is_file():
             yield f"is to come from `{data.input_data_file}`, which is not there", f"put the file into {file.parent}"
         elif file.stat().st_size < wanted:
             what = f"needs {wanted} bytes, `{data.input_data_file}` has {file.stat().st_size}"
             yield what, "write the tensor's own bytes into it, not an encoded image or text"
-
-
-def _bytes_of(data_type: str) -> int:
-    """Of one element; 0 for texts, which have any length."""
-    bits = _BITS.search(data_type)
-    return int(bits[0]) // 8 if bits else int(data_type == "TYPE_BOOL")
 
 
 def _groups(model: Model) -> Iterator[tuple[model_config_pb2.ModelInstanceGroup, Mark]]:

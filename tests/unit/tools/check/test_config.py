@@ -105,7 +105,7 @@ def test_an_output_declared_twice_is_only_a_warning(check: Check) -> None:
     "policy",
     [
         "default_queue_policy { max_queue_size: 8 }",
-        "priority_levels: 2",
+        "priority_levels: 2 default_priority_level: 1",
         "default_queue_policy { default_timeout_microseconds: 100000 }",
     ],
 )

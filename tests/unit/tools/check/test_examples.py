@@ -23,11 +23,18 @@ from conch_tools.check.rulebook import Rule
 from conch_tools.check.rules import all_rules
 from conch_tools.settings import Settings
 
-WITHOUT_BACKENDS = ("BAK003",)
+WITHOUT_BACKENDS = ("BAK003", "ONX012")
 """Rules for checks that are not told of any folder of backends."""
 
 COMES_ALONG = {
     "CFG011": {"ONX009"},  # a type that Triton does not write is not the graph's either
+    "CFG020": {"CFG015"},  # priorities turn prefetching off
+    "CFG021": {"CFG015"},
+    "CFG023": {"CFG015"},
+    "CFG030": {"ONX005", "ONX011"},  # a control that core refuses is not the graph's either
+    "CFG031": {"ONX011"},
+    "CFG032": {"ONX011"},
+    "CFG034": {"ONX014"},  # the one model of sequences in the examples is served by the stand-in
     "ENS022": {"ENS024"},  # the tensor that was meant is left without a reader
     "ENS025": {"ENS020"},  # the input that was meant is left without a reader
     "FIL008": {"FIL009"},  # what a shell reads no URL holds

@@ -50,8 +50,12 @@ def test_a_gpu_has_no_place_where_there_is_none(check: Check, name: str) -> None
     assert finding.cure == "remove `kind`, and write it into configs/gpu.pbtxt for `--profile gpu`"
 
 
-def test_repositories_of_others_may_want_gpus(check: Check) -> None:
-    assert check({"m/config.pbtxt": GPU, "m/1/": ""}) == []
+@pytest.mark.parametrize(("is_here", "codes"), [(True, []), (False, ["CFG018"])])
+def test_repositories_of_others_may_want_gpus_that_are_here(
+    check: Check, monkeypatch: pytest.MonkeyPatch, is_here: bool, codes: list[str]
+) -> None:
+    monkeypatch.setattr("conch_tools.check.rules.instances.gpu_is_here", lambda: is_here)
+    assert [each.code for each in check({"m/config.pbtxt": GPU, "m/1/": ""})] == codes
 
 
 ENSEMBLE = """\
