@@ -26,6 +26,10 @@ from conch_tools.check.rules import (
     pipelines,
     queues,
     sequences,
+    python_calls,
+    python_loading,
+    python_responses,
+    python_tensors,
     shapes,
     steps,
     tensors,
@@ -68,6 +72,11 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     manifest.MANIFESTS,
     pipelines.PIPELINES,
     steps.STEPS,
+    python_loading.SOURCE_FILES,
+    python_loading.ADAPTORS,
+    python_tensors.ADAPTORS,
+    python_responses.ADAPTORS,
+    python_calls.ADAPTORS,
 )
 
 

@@ -11,6 +11,12 @@ import pytest
 from conch_tools.check import Finding, check_repository
 from conch_tools.settings import Settings
 
+ECHO = """\
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+"""
+
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]
 Graph = Callable[[str], bytes]
 
@@ -28,14 +34,17 @@ def backends(tmp_path: Path) -> Path:
     """A folder with the Python-based backend `echo`, and the folder `hollow` that is none."""
     folder = tmp_path / "backends"
     (folder / "echo").mkdir(parents=True)
-    (folder / "echo" / "model.py").touch()
+    (folder / "echo" / "model.py").write_text(ECHO)
     (folder / "hollow").mkdir()
     return folder
 
 
 @pytest.fixture
 def check(repository: Path, backends: Path) -> Check:
-    """Write files by path and content (a path that ends with / is a folder) and check the repository."""
+    """Write files by path and content and check the repository.
+
+    A path that ends with / is a folder; a .py file without content becomes one with which nothing is wrong.
+    """
 
     def run(files: Mapping[str, str | bytes]) -> list[Finding]:
         write(repository, files)
@@ -61,6 +70,7 @@ def write(repository: Path, files: Mapping[str, str | bytes]) -> None:
         folder = path if name.endswith("/") else path.parent
         folder.mkdir(parents=True, exist_ok=True)
         if path != folder:
+            content = content or (ECHO if path.suffix == ".py" else "")
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

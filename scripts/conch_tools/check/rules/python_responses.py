@@ -1,0 +1,172 @@
+"""Rules about how a model.py answers: one response for each request, in order, with all of its rows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from conch_tools.check.adaptors import Adaptor, adaptors
+from conch_tools.check.findings import Problem, Severity
+from conch_tools.check.repository import Tensor
+from conch_tools.check.rulebook import Rulebook
+
+ADAPTORS = Rulebook[Adaptor](adaptors)
+
+_EACH_REQUEST = "go over all requests, and add one response for each to a list that is returned after the loop"
+
+
+@ADAPTORS.rule("PYR001", Severity.ERROR)
+def no_responses(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` answers nothing.
+
+    It has to return a list with one response for each request, or to send them by response senders; without either
+    every request fails, and those of a decoupled model never end.
+    """
+    execute = adaptor.source.execute
+    if execute is not None and adaptor.facts.responses.answers_nothing:
+        yield Problem(adaptor.source.place(execute), "`execute` neither returns nor sends a response", _EACH_REQUEST)
+
+
+@ADAPTORS.rule("PYR002", Severity.ERROR)
+def first_request_only(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` answers one request of several.
+
+    Triton's batcher hands over as many requests as wait. When there are fewer responses than requests, all of them
+    fail.
+    """
+    if adaptor.is_given_several_requests:
+        yield from _one_request(adaptor)
+
+
+@ADAPTORS.rule("PYR003", Severity.WARNING)
+def first_request_only_so_far(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` answers one request only.
+
+    That works as long as no batcher is configured, since Triton then hands over one at a time; with one, all requests
+    of a batch fail.
+    """
+    if not adaptor.is_given_several_requests:
+        yield from _one_request(adaptor)
+
+
+@ADAPTORS.rule("PYR004", Severity.ERROR)
+def response_for_each_row(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` gives a response for each row, not for each request.
+
+    Triton matches responses and requests by their place in the list: callers get the rows of others, or all requests
+    fail because there are more responses than requests.
+    """
+    responses = adaptor.facts.responses
+    for added in (responses.more_than_requests, responses.one_for_each_row):
+        if added is not None and adaptor.decoupled is not True:
+            cure = "collect the rows of a request in one tensor, and add one response for each request"
+            yield Problem(adaptor.source.place(added), "a response is added for each row, not for each request", cure)
+
+
+@ADAPTORS.rule("PYR005", Severity.ERROR)
+def response_with_earlier_answers(adaptor: Adaptor) -> Iterator[Problem]:
+    """A response holds the answers to earlier requests as well.
+
+    Its tensor is made of a list that grows from round to round: each caller gets what belongs to the others before it.
+    """
+    for growing in adaptor.facts.responses.growing if adaptor.decoupled is not True else ():
+        what = f"this tensor holds all of `{growing.name}`, which grows with each response"
+        cure = f"begin `{growing.name}` anew for each response, or put only what belongs to this one into the tensor"
+        yield Problem(adaptor.source.place(growing.node), what, cure)
+
+
+@ADAPTORS.rule("PYR006", Severity.ERROR)
+def decoupled_returns(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` of a decoupled model returns responses.
+
+    A decoupled model sends its responses, any number of them for each request; the execution fails unless `execute`
+    returns None.
+    """
+    if adaptor.decoupled:
+        for returned in adaptor.facts.responses.returned:
+            if isinstance(returned.value, ast.List | ast.ListComp | ast.Name) and not adaptor.facts.requests.escape:
+                cure = "send them by `request.get_response_sender()`, or remove `decoupled: true`"
+                yield Problem(adaptor.source.place(returned), "a decoupled model returns responses", cure)
+
+
+@ADAPTORS.rule("PYR007", Severity.ERROR)
+def stream_without_end(adaptor: Adaptor) -> Iterator[Problem]:
+    """A decoupled model never says which response is the last one.
+
+    Callers wait for more, and the request is never let go.
+    """
+    execute = adaptor.source.execute
+    responses = adaptor.facts.responses
+    unknown = adaptor.facts.requests.escape or execute is None
+    if adaptor.decoupled and not unknown and responses.sends and not responses.says_final:
+        what = "no response is sent with TRITONSERVER_RESPONSE_COMPLETE_FINAL"
+        cure = "send it as the `flags` of the last response, or alone"
+        yield Problem(adaptor.source.place(execute or adaptor.source.tree), what, cure)
+
+
+@ADAPTORS.rule("PYR008", Severity.WARNING)
+def first_row_only(adaptor: Adaptor) -> Iterator[Problem]:
+    """Only the first row of an input is used.
+
+    The configuration lets a request have several; the others are dropped without a word, and the response has fewer
+    rows than the request.
+    """
+    taken = adaptor.facts.arrays.first_rows
+    if (
+        taken
+        and not adaptor.shared
+        and all(_has_rows(adaptor, name) for _, use in taken for name in use.names or ("",))
+    ):
+        node, use = taken[0]
+        names = ", ".join(f"`{name}`" for name in sorted(use.names or ()))
+        cure = "answer every row, or allow one only: `max_batch_size: 0` and `dims: [ 1 ]`"
+        yield Problem(adaptor.source.place(node), f"only the first row of input {names} is used", cure)
+
+
+@ADAPTORS.rule("PYR009", Severity.WARNING)
+def batch_squeezed_away(adaptor: Adaptor) -> Iterator[Problem]:
+    """The dimension of the batch is squeezed away.
+
+    `max_batch_size` allows several rows. A batch of one loses the dimension, a larger one keeps it or cannot be
+    squeezed: what comes after is right for one of the two only.
+    """
+    for squeeze in adaptor.facts.arrays.squeezed if adaptor.batches and not adaptor.shared else ():
+        for name in sorted(squeeze.use.names or ()):
+            tensor = adaptor.inputs.get(name)
+            if tensor is not None and (squeeze.axis == 0 or len(tensor.dims) > 1 or tensor.dims[:1] != (1,)):
+                size = adaptor.models[0].config.max_batch_size
+                what = f"the batch of input `{name}` is squeezed away, which can have {size} rows"
+                cure = "name the axis that is to go, or go over the rows; for one row at a time set max_batch_size to 1"
+                yield Problem(adaptor.source.place(squeeze.node), what, cure)
+
+
+@ADAPTORS.rule("PYR010", Severity.WARNING)
+def writes_files(adaptor: Adaptor) -> Iterator[Problem]:
+    """A file is written for a request.
+
+    Instances and versions of the model write at the same time and overwrite each other's files, the disk fills, and
+    in a container whose file system is read-only every request fails.
+    """
+    for call in adaptor.facts.effects.writes:
+        cure = "return it in an output, or log it; for debugging, write on a switch and under a name of its own"
+        yield Problem(adaptor.source.place(call), "`execute` writes a file", cure)
+
+
+def _one_request(adaptor: Adaptor) -> Iterator[Problem]:
+    responses = adaptor.facts.responses
+    faults: tuple[tuple[ast.AST | None, str], ...] = (
+        (adaptor.facts.requests.first_only, "`execute` looks at the first request only"),
+        (responses.returned_in_loop, "`execute` returns in the first round of the loop over the requests"),
+        (responses.emptied_in_loop, "the list of responses begins anew with each request, and the last one is left"),
+    )
+    for node, what in faults:
+        if node is not None and adaptor.decoupled is not True:
+            yield Problem(adaptor.source.place(node), what, _EACH_REQUEST)
+
+
+def _has_rows(adaptor: Adaptor, name: str) -> bool:
+    """Whether a request can have several rows of an input."""
+    tensor: Tensor | None = adaptor.inputs.get(name)
+    if tensor is None:
+        return False
+    return adaptor.batches or (not adaptor.models[0].batches and tensor.dims[:1] not in ((), (1,)))

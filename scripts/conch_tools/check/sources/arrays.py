@@ -1,0 +1,121 @@
+"""What a source does with the batch of an input: takes its first row alone, or squeezes the batch away."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from conch_tools.check.sources.source import Source, argument, dotted
+from conch_tools.check.sources.tensors import Tensors, Use
+
+_SAME_ROWS = frozenset({"as_numpy", "astype", "tolist", "copy", "to_dlpack", "numpy", "cpu"})
+"""Methods whose result has the rows of what they are called on."""
+_SAME_ROWS_OF = frozenset({"array", "asarray", "from_dlpack", "from_numpy", "list", "as_tensor"})
+"""Functions whose result has the rows of their first argument."""
+_SQUEEZE = "squeeze"
+_LOOKS_AT_SHAPE = frozenset({"ndim", "shape", "reshape", "dim", "size"})
+_DEEPEST = 20
+
+
+@dataclass(frozen=True)
+class Squeeze:
+    """A squeeze of a whole input. `axis` is None where all dimensions of size 1 go."""
+
+    node: ast.Call
+    use: Use
+    axis: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """The content of the inputs of a source."""
+
+    source: Source
+    tensors: Tensors
+
+    @cached_property
+    def _by_call(self) -> dict[ast.AST, Use]:
+        return {use.node: use for use in self.tensors.reads}
+
+    def origin(self, expression: ast.AST, depth: int = 0) -> Use | None:
+        """The read of the input whose rows an expression has, all of them; None for everything else."""
+        if depth > _DEEPEST:
+            return None
+        match expression:
+            case ast.Call() if expression in self._by_call:
+                return self._by_call[expression]
+            case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in _SAME_ROWS:
+                return self.origin(inner, depth + 1)
+            case ast.Call(func=ast.Attribute(attr=function) | ast.Name(id=function), args=[inner, *_]) if (
+                function in _SAME_ROWS_OF
+            ):
+                return self.origin(inner, depth + 1)
+            case ast.ListComp(generators=[ast.comprehension(iter=inner, ifs=[])]):
+                return self.origin(inner, depth + 1)
+            case ast.Name():
+                value = self.source.names.value(expression)
+                return self.origin(value, depth + 1) if value is not expression else None
+        return None
+
+    @cached_property
+    def first_rows(self) -> tuple[tuple[ast.Subscript, Use], ...]:
+        """Where the first row is taken of an input whose other rows are not used; none if any input is used whole."""
+        taken: list[tuple[ast.Subscript, Use]] = []
+        for node in self.source.served:
+            use = self.origin(node) if isinstance(node, ast.expr) else None
+            if use is not None and not self._hands_on(node, use):
+                parent = self.source.parents[node]
+                if not (isinstance(parent, ast.Subscript) and parent.value is node and _is_first(parent.slice)):
+                    return ()
+                taken.append((parent, use))
+        return tuple(taken)
+
+    def _hands_on(self, node: ast.AST, use: Use) -> bool:
+        """Whether what is done with an expression is looked at elsewhere, or nothing comes of it."""
+        parent = self.source.parents[node]
+        match parent:
+            case ast.Attribute():
+                call = self.source.parents[parent]
+                return isinstance(call, ast.Call) and self.origin(call) is use
+            case ast.Assign(targets=[ast.Name()]) | ast.Expr():
+                return True
+            case ast.comprehension():
+                return self.origin(self.source.parents[parent]) is use
+            case ast.Call(func=ast.Name(id="print")):
+                return True
+        return self.origin(parent) is use
+
+    @cached_property
+    def squeezed(self) -> tuple[Squeeze, ...]:
+        """The squeezes of whole inputs, whose result is not asked for its shape afterwards."""
+        return tuple(self._squeezes())
+
+    def _squeezes(self) -> Iterator[Squeeze]:
+        for call in self.source.served_of(ast.Call):
+            match call.func:
+                case ast.Attribute(value=inner, attr=method) if method == _SQUEEZE:
+                    function = dotted(inner) in ("np", "numpy", "torch")
+                    squeezed = call.args[0] if function and call.args else inner
+                    axis = argument(call, 1 if function else 0, "axis")
+                    use = self.origin(squeezed)
+                    if use is not None and not isinstance(squeezed, ast.ListComp) and not self._shape_matters(call):
+                        if axis is None:
+                            yield Squeeze(call, use, None)
+                        elif isinstance(axis, ast.Constant) and axis.value == 0:
+                            yield Squeeze(call, use, 0)
+
+    def _shape_matters(self, call: ast.Call) -> bool:
+        match self.source.parents[call]:
+            case ast.Attribute(attr=attribute):
+                return attribute in _LOOKS_AT_SHAPE
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                nodes = self.source.served_of(ast.Attribute)
+                return any(dotted(node.value) == name and node.attr in _LOOKS_AT_SHAPE for node in nodes)
+        return False
+
+
+def _is_first(index: ast.expr) -> bool:
+    first = index.elts[0] if isinstance(index, ast.Tuple) and index.elts else index
+    return isinstance(first, ast.Constant) and first.value == 0 and not isinstance(first.value, bool)

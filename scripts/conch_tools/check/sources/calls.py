@@ -1,0 +1,166 @@
+"""What a source asks of other models (business logic scripting), and whether it looks at their errors.
+
+A response of another model is an object in any case; only `has_error()` tells whether it holds tensors.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from conch_tools.check.sources.names import Bound, Function
+from conch_tools.check.sources.source import Source, dotted, keyword
+from conch_tools.check.sources.tensors import BLS_REQUEST, OUTPUT_BY_NAME, TENSOR_MAKERS
+
+_SENDS = ("exec", "async_exec")
+_HAS_ERROR = "has_error"
+_ERROR = "error"
+_GIVES_TENSORS = "output_tensors"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to another model. What is None is not known before the source runs."""
+
+    node: ast.Call
+    model: str | None
+    sent: frozenset[str] | None
+    asked_for: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A response whose tensors are read though it may be an error.
+
+    `instead` is where the error of `instead_of`, another response, is asked for in its place; None where none is.
+    """
+
+    node: ast.Assign
+    name: str
+    instead: ast.Attribute | None = None
+    instead_of: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """The requests of a source to other models."""
+
+    source: Source
+
+    @cached_property
+    def made(self) -> tuple[Call, ...]:
+        """All that are sent."""
+        return tuple(
+            Call(node, self._model(node), self._tensors(node), self._texts(keyword(node, "requested_output_names")))
+            for node in self.source.calls_of(BLS_REQUEST)
+            if self._is_sent(node)
+        )
+
+    def _is_sent(self, request: ast.Call) -> bool:
+        match self.source.parents[request]:
+            case ast.Attribute(attr=method):
+                return method in _SENDS
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                scope = self.source.function_of(request)
+                uses = (node for node in self.source.of(ast.Attribute) if self.source.function_of(node) is scope)
+                return any(dotted(node.value) == name and node.attr in _SENDS for node in uses)
+        return False
+
+    def _model(self, request: ast.Call) -> str | None:
+        name = keyword(request, "model_name")
+        texts = self.source.names.texts(name) if name is not None else None
+        return next(iter(texts)) if texts is not None and len(texts) == 1 else None
+
+    def _tensors(self, request: ast.Call) -> frozenset[str] | None:
+        tensors = keyword(request, "inputs")
+        whole = self.source.names.value(tensors) if tensors is not None else None
+        found: set[str] = set()
+        for element in whole.elts if isinstance(whole, ast.List | ast.Tuple) else [whole]:
+            made = self.source.names.value(element) if element is not None else None
+            if not isinstance(made, ast.Call) or self.source.utility(made) not in TENSOR_MAKERS or not made.args:
+                return None
+            names = self.source.names.texts(made.args[0])
+            if names is None:
+                return None
+            found |= names
+        return frozenset(found)
+
+    def _texts(self, names: ast.expr | None) -> frozenset[str] | None:
+        whole = self.source.names.value(names) if names is not None else None
+        if not isinstance(whole, ast.List | ast.Tuple):
+            return None
+        found = [self.source.names.texts(element) for element in whole.elts]
+        return frozenset[str]().union(*(texts or () for texts in found)) if None not in found else None
+
+    @cached_property
+    def unchecked(self) -> tuple[Unchecked, ...]:
+        """The responses that nobody asks for their error before their tensors are read."""
+        return tuple(fault for function in self._responses for fault in self._unchecked_in(function))
+
+    @cached_property
+    def _responses(self) -> Mapping[Function, list[tuple[ast.Assign, str]]]:
+        """Every assignment of a response to a name, by function, in the order of lines."""
+        found: dict[Function, list[tuple[ast.Assign, str]]] = {}
+        for node in self.source.of(ast.Assign):
+            function = self.source.function_of(node)
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if function and self._is_response(value):
+                    found.setdefault(function, []).append((node, name))
+        return {function: sorted(pairs, key=lambda pair: pair[0].lineno) for function, pairs in found.items()}
+
+    def _is_response(self, value: ast.expr) -> bool:
+        sent = value.value if isinstance(value, ast.Await) else value
+        match sent:
+            case ast.Call(func=ast.Attribute(value=request, attr=method)) if method in _SENDS:
+                streamed = isinstance(keyword(sent, "decoupled"), ast.expr)
+                return self._is_request(request) and not streamed
+        return False
+
+    def _is_request(self, expression: ast.expr) -> bool:
+        bindings = self.source.names.bindings(expression) if isinstance(expression, ast.Name) else [Bound(expression)]
+        values = [bound.value for bound in bindings if bound.value is not None and not bound.each]
+        return any(self.source.utility(value) == BLS_REQUEST for value in values)
+
+    def _unchecked_in(self, function: Function) -> Iterator[Unchecked]:
+        responses = self._responses[function]
+        names = [node for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        for index, (node, name) in enumerate(responses):
+            again = next((later.lineno for later, other in responses[index + 1 :] if other == name), sys.maxsize)
+            uses = [use for use in names if use.id == name and node.lineno < use.lineno < again]
+            if self._gives_tensors_only(uses):
+                following = [later.lineno for later, _ in responses[index + 1 :]]
+                until = min([*following, sys.maxsize])
+                others = {other for _, other in responses[:index]} - {name}
+                asked = [use for use in names if use.id in others and node.lineno < use.lineno < until]
+                checks = [use for use in asked if self._attribute(use) == _HAS_ERROR]
+                yield self._unchecked(node, name, checks)
+
+    def _unchecked(self, node: ast.Assign, name: str, checks: list[ast.Name]) -> Unchecked:
+        for check in sorted(checks, key=lambda use: use.lineno):
+            attribute = self.source.parents[check]
+            if isinstance(attribute, ast.Attribute):
+                return Unchecked(node, name, attribute, check.id)
+        return Unchecked(node, name)
+
+    def _gives_tensors_only(self, uses: list[ast.Name]) -> bool:
+        """Whether tensors of a response are read, nobody asks whether it is an error, and nobody else gets it."""
+        read = False
+        for use in uses:
+            attribute = self._attribute(use)
+            if attribute == _GIVES_TENSORS or self.source.utility(self.source.parents[use]) == OUTPUT_BY_NAME:
+                read = True
+            elif attribute != _ERROR or self._is_asked(use):
+                return False
+        return read
+
+    def _attribute(self, use: ast.Name) -> str | None:
+        parent = self.source.parents[use]
+        return parent.attr if isinstance(parent, ast.Attribute) else None
+
+    def _is_asked(self, use: ast.Name) -> bool:
+        """Whether a condition depends on the response: then its error is not only put into words."""
+        tests = (node.test for node in self.source.around(use) if isinstance(node, ast.If | ast.IfExp))
+        return any(isinstance(node, ast.Name) and node.id == use.id for test in tests for node in ast.walk(test))

@@ -1,0 +1,169 @@
+"""What a source does to the machine around it: what it imports, fetches, installs and writes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from conch_tools.check.sources.source import UTILITIES, Source, argument, dotted, keyword
+
+_STUBS_OWN = frozenset({UTILITIES, "c_python_backend_utils"})
+_MODEL_LOADERS = ("from_pretrained", "snapshot_download", "hf_hub_download", "SentenceTransformer", "CrossEncoder")
+"""Functions whose first argument is a folder, or a name on the Hugging Face hub, which they then fetch."""
+_PIPELINE = "pipeline"
+_PARTS_OF_A_LOAD = ("revision", "local_files_only", "commit_hash")
+"""Arguments that pin a load or keep it from the network."""
+_SHELLS = ("os.system", "subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output",
+           "subprocess.Popen", "os.popen")  # fmt: skip
+_INSTALLS = re.compile(r"\b(pip3?|conda|apt|apt-get)\b.*\binstall\b", re.DOTALL)
+_WRITING_MODES = frozenset("wax+")
+_WRITERS = ("imwrite", "imsave", "to_csv", "to_parquet", "to_json", "write_text", "write_bytes", "savetxt", "to_pickle")
+"""Functions and methods that write a file whatever their arguments are. A DataFrame's only do with a path."""
+_WRITERS_TO_PATHS = ("save", "savez", "savez_compressed", "savefig", "export", "write_video", "write_image")
+"""Those that write into a buffer as well: only one with a path is counted."""
+_TEMPORARY = "tempfile"
+
+
+@dataclass(frozen=True)
+class Import:
+    """A module that must be there for the source to load. `name` is the first part of its name."""
+
+    node: ast.stmt
+    name: str
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A model or tokenizer that is loaded by a name. `parameter` is that of config.pbtxt which gives the name, where
+    one does; `name` is the name in the source, or what stands in for an absent parameter; None is not known."""
+
+    node: ast.Call
+    function: str
+    name: str | None
+    parameter: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """The effects of a source."""
+
+    source: Source
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        """What is imported when the source is loaded, but not what it can do without or imports on a condition."""
+        return tuple(
+            Import(node, name)
+            for node in self.source.nodes
+            if isinstance(node, ast.Import | ast.ImportFrom) and not self._is_conditional(node)
+            for name in _imported(node)
+            if name not in _STUBS_OWN and name not in sys.stdlib_module_names
+        )
+
+    def _is_conditional(self, node: ast.AST) -> bool:
+        return any(isinstance(each, ast.Try | ast.If) or self._is_function(each) for each in self.source.around(node))
+
+    @staticmethod
+    def _is_function(node: ast.AST) -> bool:
+        return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "initialize"
+
+    @cached_property
+    def installs(self) -> tuple[ast.Call, ...]:
+        """Calls that install packages."""
+        return tuple(call for call in self.source.of(ast.Call) if self._installs(call))
+
+    def _installs(self, call: ast.Call) -> bool:
+        function = dotted(call.func) or ""
+        if function in ("pip.main", "pip._internal.main", "pipmain"):
+            return True
+        if function not in _SHELLS or not call.args:
+            return False
+        texts = (node.value for node in ast.walk(call.args[0]) if isinstance(node, ast.Constant))
+        return _INSTALLS.search(" ".join(text for text in texts if isinstance(text, str))) is not None
+
+    @cached_property
+    def fetches(self) -> tuple[Fetch, ...]:
+        """Loads of models and tokenizers that name no revision and may go to the network."""
+        return tuple(self._fetches())
+
+    def _fetches(self) -> Iterator[Fetch]:
+        for call in self.source.of(ast.Call):
+            function = (dotted(call.func) or "").rpartition(".")[2]
+            wanted = None
+            if function in _MODEL_LOADERS:
+                given = argument(call, 0, "pretrained_model_name_or_path")
+                wanted = given or keyword(call, "repo_id") or keyword(call, "model_name_or_path")
+            elif function == _PIPELINE:
+                wanted = argument(call, 1, "model")
+            if wanted is not None and not any(keyword(call, part) for part in _PARTS_OF_A_LOAD):
+                parameter, name = self._named(wanted)
+                if parameter is not None or name is not None:
+                    yield Fetch(call, function, name, parameter)
+
+    def _named(self, wanted: ast.expr) -> tuple[str | None, str | None]:
+        """The parameter of config.pbtxt that an expression is, and the text that it is or falls back to."""
+        value = self.source.names.value(wanted)
+        match value:
+            case ast.Subscript(value=entry, slice=ast.Constant(value="string_value")):
+                return self._parameter(entry), None
+            case ast.Call(
+                func=ast.Attribute(value=entry, attr="get"), args=[ast.Constant(value="string_value"), *rest]
+            ):
+                texts = self.source.names.texts(rest[0]) if rest else None
+                return self._parameter(entry), _only(texts)
+        return None, _only(self.source.names.texts(value))
+
+    def _parameter(self, entry: ast.expr) -> str | None:
+        match self.source.names.value(entry):
+            case ast.Subscript(slice=key) | ast.Call(func=ast.Attribute(attr="get"), args=[key, *_]):
+                return _only(self.source.names.texts(key))
+        return None
+
+    @cached_property
+    def writes(self) -> tuple[ast.Call, ...]:
+        """Calls that write a file for a request."""
+        return tuple(call for call in self.source.served_of(ast.Call) if self._writes(call))
+
+    def _writes(self, call: ast.Call) -> bool:
+        function = dotted(call.func) or ""
+        method = call.func.attr if isinstance(call.func, ast.Attribute) else function
+        path = call.args[0] if call.args else None
+        if function in ("open", "io.open") and path is not None:
+            mode = argument(call, 1, "mode")
+            writes = isinstance(mode, ast.Constant) and bool(_WRITING_MODES & set(str(mode.value)))
+            return writes and not self._is_temporary(path)
+        if path is None or self._is_temporary(path):
+            return False
+        to_path = any(self._is_path(given) for given in call.args[:2])
+        return method in _WRITERS or (method in _WRITERS_TO_PATHS and to_path)
+
+    def _is_path(self, expression: ast.expr) -> bool:
+        match self.source.names.value(expression):
+            case ast.Constant(value=str()) | ast.JoinedStr():
+                return True
+            case ast.BinOp(left=left, op=ast.Add() | ast.Div() | ast.Mod()):
+                return self._is_path(left) or isinstance(left, ast.Call)
+            case ast.Call(func=function):
+                return dotted(function) in ("str", "os.path.join", "Path", "pathlib.Path")
+        return False
+
+    def _is_temporary(self, path: ast.expr) -> bool:
+        """Whether a path comes from `tempfile`, or the function around makes one there."""
+        function = self.source.function_of(path)
+        names = (node for node in ast.walk(function or self.source.tree) if isinstance(node, ast.Name))
+        return any(node.id == _TEMPORARY for node in names) and not isinstance(path, ast.Constant)
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif node.level == 0 and node.module:
+        yield node.module.partition(".")[0]
+
+
+def _only(texts: frozenset[str] | None) -> str | None:
+    return next(iter(texts)) if texts is not None and len(texts) == 1 else None

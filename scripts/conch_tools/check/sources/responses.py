@@ -1,0 +1,265 @@
+"""How a source comes to its list of responses: Triton wants one for each request, in their order.
+
+Only shapes that can be told from the syntax are looked at: a list that is made before a loop and appended to inside.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from conch_tools.check.sources.names import Function
+from conch_tools.check.sources.requests import Requests
+from conch_tools.check.sources.source import Source
+from conch_tools.check.sources.tensors import RESPONSE, TENSOR_MAKERS
+
+_SENDER = "get_response_sender"
+_FINAL = "TRITONSERVER_RESPONSE_COMPLETE_FINAL"
+_ADDS_ONE, _ADDS_MANY = "append", "extend"
+_CUTS_UP = ("split", "array_split", "groupby", "islice")
+"""Functions that make groups of rows: then a loop over them need not be one over rows."""
+
+_Loop = ast.For | ast.AsyncFor | ast.While
+_Added = tuple[ast.Call, str]
+"""A call that adds to a list, and the list's name."""
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A response inside a loop that holds everything that `name` was given since the loop began."""
+
+    node: ast.AST
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """The responses of a source."""
+
+    source: Source
+    requests: Requests
+
+    @cached_property
+    def returned(self) -> tuple[ast.Return, ...]:
+        """The places where `execute` itself returns something."""
+        execute = self.source.execute
+        own = (node for node in self.source.served_of(ast.Return) if self.source.function_of(node) is execute)
+        return tuple(node for node in own if node.value is not None and not _is_none(node.value))
+
+    @cached_property
+    def sends(self) -> bool:
+        """Whether a response sender is used anywhere."""
+        return any(node.attr == _SENDER for node in self.source.of(ast.Attribute))
+
+    @cached_property
+    def says_final(self) -> bool:
+        """Whether anything says that a response is the last one, or hands on flags that may say so."""
+        named = any(node.attr == _FINAL for node in self.source.of(ast.Attribute))
+        imported = any(node.id == _FINAL for node in self.source.of(ast.Name))
+        flags = (given for call in self.source.of(ast.Call) for given in call.keywords if given.arg == "flags")
+        return named or imported or any(not isinstance(given.value, ast.Constant) for given in flags)
+
+    @cached_property
+    def answers_nothing(self) -> bool:
+        """Whether `execute` ends without a response: it returns and sends none, hands requests to nobody, and does not
+        fail by intent either."""
+        execute = self.source.execute
+        if execute is None or self.returned or self.sends or self.requests.escape:
+            return False
+        own = list(ast.walk(execute))
+        return not any(isinstance(node, ast.Yield | ast.YieldFrom | ast.Raise) for node in own)
+
+    @cached_property
+    def returned_in_loop(self) -> ast.Return | None:
+        """A `return` that ends the loop over the requests in its first round."""
+        loops = (loop for loop in self.requests.loops if isinstance(loop, ast.For))
+        ends = (node for loop in loops for node in loop.body if isinstance(node, ast.Return))
+        return next((node for node in ends if node in self.returned), None)
+
+    @cached_property
+    def emptied_in_loop(self) -> ast.Assign | None:
+        """Where the list of responses begins anew for each request, though it is returned after the loop."""
+        returned = {node.value.id for node in self.returned if isinstance(node.value, ast.Name)}
+        for loop in self.requests.loops:
+            for node in loop.body if isinstance(loop, ast.For) else ():
+                match node:
+                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=[])) if name in returned:
+                        if any(loop in self.source.around(added) for added, other in self._added if other == name):
+                            return node
+        return None
+
+    @cached_property
+    def more_than_requests(self) -> ast.Call | None:
+        """Where a response is added in a loop inside of the one over the requests: for each row, not each request."""
+        for added, name in self._added:
+            loops = self._loops_around(added)
+            outer = next((loop for loop in loops if loop in self.requests.loops), None)
+            inner = loops[: loops.index(outer)] if outer is not None else []
+            if inner and not self._is_guarded(added, inner[-1]) and not self.begins_in(name, outer, added):
+                return added
+        return None
+
+    @cached_property
+    def one_for_each_row(self) -> ast.Call | None:
+        """Where a response is added for each row, after the rows of all requests were put into one list."""
+        rows = _Rows(self)
+        for added, _ in self._added:
+            loop = next(iter(self._loops_around(added)), None)
+            if isinstance(loop, ast.For) and rows.are_in(loop.iter) and not self._is_guarded(added, loop):
+                return added
+        return None
+
+    @cached_property
+    def growing(self) -> tuple[Growing, ...]:
+        """The responses that hold what belongs to earlier ones as well."""
+        return tuple(fault for loop in self.source.served_of(ast.For) for fault in self._growing_in(loop))
+
+    def _growing_in(self, loop: ast.For) -> Iterator[Growing]:
+        if not any(loop in self.source.around(added) for added, _ in self._added):
+            return
+        inside = list(ast.walk(loop))
+        for name in sorted(self._filled_before(loop)):
+            taint = {name}
+            for node in inside:
+                match node:
+                    case ast.Assign(targets=[ast.Name(id=target)], value=value) if self._holds(value, taint):
+                        taint.add(target)
+            tensors = (node for node in inside if self.source.utility(node) in TENSOR_MAKERS)
+            for tensor in tensors:
+                values = tensor.args[1:] if isinstance(tensor, ast.Call) else []
+                innermost = next((node for node in self.source.around(tensor) if isinstance(node, _Loop)), None)
+                if innermost is loop and any(self._holds(value, taint) for value in values):
+                    yield Growing(tensor, name)
+
+    def _filled_before(self, loop: ast.For) -> set[str]:
+        """The lists that are made before a loop, added to inside, and never begun anew there."""
+        added = {name for call, name in self.additions if loop in self.source.around(call)}
+        empty: set[str] = set()
+        emptied: set[str] = set()
+        for node in ast.walk(self.source.function_of(loop) or self.source.tree):
+            match node:
+                case ast.AugAssign(target=ast.Name(id=name), op=ast.Add()) if loop in self.source.around(node):
+                    added.add(name)
+                case ast.Assign(targets=[ast.Name(id=name)]) if loop in self.source.around(node):
+                    emptied.add(name)
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if _is_empty(value):
+                    empty.add(name)
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="clear" | "pop" | "popleft")):
+                    emptied.add(name)
+                case ast.Delete(targets=[ast.Subscript(value=ast.Name(id=name))]):
+                    emptied.add(name)
+        return added & empty - emptied
+
+    def _holds(self, value: ast.expr, names: set[str]) -> bool:
+        """Whether a value holds all that one of these lists holds: not one element of it, or its length."""
+        for node in ast.walk(value):
+            if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+                match self.source.parents[node]:
+                    case ast.Call(func=ast.Name(id="len")) | ast.Attribute() | ast.Subscript():
+                        continue
+                return True
+        return False
+
+    @cached_property
+    def additions(self) -> tuple[_Added, ...]:
+        """Every call that adds to a list."""
+        found = []
+        for node in self.source.served_of(ast.Call):
+            match node.func:
+                case ast.Attribute(value=ast.Name(id=name), attr=method) if method in (_ADDS_ONE, _ADDS_MANY):
+                    found.append((node, name))
+        return tuple(found)
+
+    @cached_property
+    def _added(self) -> tuple[_Added, ...]:
+        """Those that add a response."""
+        return tuple((call, name) for call, name in self.additions if call.args and self._is_response(call.args[0]))
+
+    def _is_response(self, expression: ast.expr) -> bool:
+        if self.source.utility(expression) == RESPONSE:
+            return True
+        bindings = self.source.names.bindings(expression) if isinstance(expression, ast.Name) else []
+        return any(bound.value is not None and self.source.utility(bound.value) == RESPONSE for bound in bindings)
+
+    def _loops_around(self, node: ast.AST) -> list[ast.AST]:
+        """The loops around a node inside of its function, from the inside to the outside."""
+        found: list[ast.AST] = []
+        for around in self.source.around(node):
+            if isinstance(around, Function):
+                break
+            if isinstance(around, _Loop):
+                found.append(around)
+        return found
+
+    def _is_guarded(self, node: ast.AST, loop: ast.AST) -> bool:
+        """Whether a node inside of a loop need not run in each round of it, or the loop may end early."""
+        for around in self.source.around(node):
+            if around is loop:
+                break
+            if isinstance(around, ast.If | ast.ExceptHandler | ast.While):
+                return True
+        return any(isinstance(inside, ast.Break) for inside in ast.walk(loop))
+
+    def begins_in(self, name: str, loop: ast.AST | None, added: ast.AST) -> bool:
+        """Whether a list is made inside of a loop, or nobody knows where: then it is not that of all requests."""
+        function = self.source.function_of(added) or self.source.tree
+        assigned = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+        begun = [node for node in assigned if any(isinstance(to, ast.Name) and to.id == name for to in node.targets)]
+        return not begun or any(around is loop for node in begun for around in self.source.around(node))
+
+
+class _Rows:
+    """The names that hold the rows of all requests in one list, which says no more which request a row is of."""
+
+    def __init__(self, responses: Responses) -> None:
+        self._source = responses.source
+        self._requests = responses.requests
+        self._names: set[tuple[ast.AST, str]] = set()
+        self._counts: set[str] = set()
+        for call, name in responses.additions:
+            loops = [node for node in self._source.around(call) if isinstance(node, _Loop)]
+            outer = next((loop for loop in loops if loop in self._requests.loops), None)
+            if outer is not None and loops[0] is outer and isinstance(call.func, ast.Attribute):
+                self._counts.add(name)
+            elif outer is not None and not responses.begins_in(name, outer, call):
+                self._names.add((self._source.names.scope(call), name))
+        self._counts -= {name for _, name in self._names}
+        before = -1
+        while before != len(self._names):
+            before = len(self._names)
+            for node in self._source.served:
+                self._follow(node)
+
+    def _follow(self, node: ast.AST) -> None:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.are_in(value):
+                self._names.add((self._source.names.scope(node), name))
+            case ast.Call() if (callee := self._source.callee(node)) is not None:
+                parameters = [parameter.arg for parameter in callee.args.args]
+                given = zip(parameters[isinstance(node.func, ast.Attribute) :], node.args, strict=False)
+                self._names |= {(callee, parameter) for parameter, value in given if self.are_in(value)}
+
+    def are_in(self, expression: ast.expr) -> bool:
+        """Whether an expression is made of these rows alone, and of nothing that tells which request they are of."""
+        found = False
+        for node in ast.walk(expression):
+            if isinstance(node, ast.Name):
+                if node.id in self._counts or self._requests.is_list(node):
+                    return False
+                found |= (self._source.names.scope(node), node.id) in self._names
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CUTS_UP:
+                return False
+        return found
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+def _is_empty(value: ast.expr) -> bool:
+    match value:
+        case ast.List(elts=[]) | ast.Call(func=ast.Name(id="list"), args=[]) | ast.Constant(value="" | b""):
+            return True
+    return False

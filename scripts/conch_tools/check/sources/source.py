@@ -1,0 +1,224 @@
+"""One parsed model.py: its class, its functions, and which of them `execute` comes to."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from conch_tools.check.findings import Place
+from conch_tools.check.sources.names import Function, Names
+
+MODEL_CLASS = "TritonPythonModel"
+EXECUTE = "execute"
+UTILITIES = "triton_python_backend_utils"
+"""The module that Triton's stub gives to a model."""
+
+_HANDED_IN = "pb_utils"
+"""What the module is called where a function gets it as a parameter."""
+KEPT = 512
+"""Sources that are held in memory: a check reads a repository once for each profile."""
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no Python, and why."""
+
+    place: Place
+    problem: str
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A source that could be parsed. Everything else about it is worked out when it is asked for, once."""
+
+    file: Path
+    tree: ast.Module
+
+    def place(self, node: ast.AST) -> Place:
+        """Where a node stands."""
+        return Place(self.file, getattr(node, "lineno", None))
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node, from the outside to the inside."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def parents(self) -> Mapping[ast.AST, ast.AST]:
+        """The node around each node."""
+        return MappingProxyType({child: node for node in self.nodes for child in ast.iter_child_nodes(node)})
+
+    @cached_property
+    def names(self) -> Names:
+        """What names stand for."""
+        return Names(self.tree, self.parents)
+
+    @cached_property
+    def model_class(self) -> ast.ClassDef | None:
+        """The class that the stub makes an instance of."""
+        found = [node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == MODEL_CLASS]
+        return found[-1] if found else None
+
+    @cached_property
+    def functions(self) -> Mapping[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+        """The functions and methods by name, without the names that are given twice."""
+        found: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.setdefault(node.name, []).append(node)
+        return MappingProxyType({name: nodes[0] for name, nodes in found.items() if len(nodes) == 1})
+
+    def method(self, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """A method of the model's class, None where the class has none of that name itself."""
+        body = self.model_class.body if self.model_class is not None else ()
+        found = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        return next((node for node in found if node.name == name), None)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """What the model's class defines or binds, by name."""
+        body = self.model_class.body if self.model_class is not None else ()
+        return tuple(_defined(body))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the module."""
+        return tuple(node.name for node in self.tree.body if isinstance(node, ast.ClassDef))
+
+    def may_define(self, name: str) -> bool:
+        """Whether a name of the module can come from elsewhere: an import, an assignment, a condition."""
+        return name in _defined(self.nodes) or "*" in _defined(self.nodes)
+
+    @cached_property
+    def execute(self) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The method that answers requests."""
+        return self.method(EXECUTE)
+
+    @cached_property
+    def served(self) -> tuple[ast.AST, ...]:
+        """Every node that can run for a request: `execute` and the functions of this source that it comes to."""
+        waiting = [self.execute] if self.execute is not None else []
+        reached = list(waiting)
+        while waiting:
+            for call in ast.walk(waiting.pop()):
+                callee = self.callee(call) if isinstance(call, ast.Call) else None
+                if callee is not None and callee not in reached:
+                    reached.append(callee)
+                    waiting.append(callee)
+        return tuple(dict.fromkeys(node for function in reached for node in ast.walk(function)))
+
+    def callee(self, call: ast.Call) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The function of this source that is called, None for all others."""
+        match call.func:
+            case ast.Name(id=name):
+                return self.functions.get(name)
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
+                return self.method(name) or self.functions.get(name)
+        return None
+
+    def of(self, kind: type[Node]) -> Iterator[Node]:
+        """The nodes of a kind."""
+        return (node for node in self.nodes if isinstance(node, kind))
+
+    def served_of(self, kind: type[Node]) -> Iterator[Node]:
+        """The nodes of a kind that can run for a request."""
+        return (node for node in self.served if isinstance(node, kind))
+
+    def function_of(self, node: ast.AST) -> Function | None:
+        """The function around a node."""
+        scope = self.names.scope(node)
+        return None if isinstance(scope, ast.Module) else scope
+
+    def around(self, node: ast.AST) -> Iterator[ast.AST]:
+        """The nodes around a node, from the inside to the outside."""
+        parent = self.parents.get(node)
+        while parent is not None:
+            yield parent
+            parent = self.parents.get(parent)
+
+    @cached_property
+    def _utilities(self) -> tuple[frozenset[str], Mapping[str, str]]:
+        """The names of the stub's module here, and those of what is imported from it with the names there."""
+        modules = {_HANDED_IN}
+        members: dict[str, str] = {}
+        for node in self.of(ast.Import):
+            modules |= {alias.asname or alias.name for alias in node.names if alias.name == UTILITIES}
+        for source in self.of(ast.ImportFrom):
+            if source.module == UTILITIES:
+                members |= {alias.asname or alias.name: alias.name for alias in source.names}
+        return frozenset(modules), MappingProxyType(members)
+
+    def utility(self, call: ast.AST) -> str | None:
+        """What of the stub's module is called: `Tensor`, `Tensor.from_dlpack`, `InferenceResponse`, … or None."""
+        modules, members = self._utilities
+        path = dotted(call.func) if isinstance(call, ast.Call) else None
+        if path is None:
+            return None
+        head, _, rest = path.partition(".")
+        if head == "self":
+            head, _, rest = rest.partition(".")
+        if head in modules:
+            return rest
+        return f"{members[head]}{'.' * bool(rest)}{rest}" if head in members else None
+
+    def calls_of(self, *utilities: str) -> Iterator[ast.Call]:
+        """The calls of these functions or classes of the stub's module, in the order of lines."""
+        found = [node for node in self.of(ast.Call) if self.utility(node) in utilities]
+        return iter(sorted(found, key=lambda call: (call.lineno, call.col_offset)))
+
+
+def _defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names that statements bind; `*` for an import that names none."""
+    for node in nodes:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                yield from (alias.asname or alias.name for alias in aliases)
+
+
+def dotted(expression: ast.expr) -> str | None:
+    """`a.b.c` as it is written, None for any other expression."""
+    if isinstance(expression, ast.Name):
+        return expression.id
+    if isinstance(expression, ast.Attribute):
+        before = dotted(expression.value)
+        return None if before is None else f"{before}.{expression.attr}"
+    return None
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    """An argument of a call, given by its position or its name."""
+    positional = call.args[position] if position < len(call.args) else None
+    return keyword(call, name) if positional is None or isinstance(positional, ast.Starred) else positional
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    """An argument of a call that is given by its name."""
+    return next((given.value for given in call.keywords if given.arg == name), None)
+
+
+def read_source(file: Path) -> Source | Unreadable:
+    """A source as the Python of this process reads it; the server runs models with the same one."""
+    return _parsed(file, file.read_bytes())
+
+
+@lru_cache(KEPT)
+def _parsed(file: Path, content: bytes) -> Source | Unreadable:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return Source(file, ast.parse(content))
+    except SyntaxError as problem:
+        return Unreadable(Place(file, problem.lineno), problem.msg)
+    except (ValueError, RecursionError, MemoryError) as problem:
+        return Unreadable(Place(file), str(problem) or type(problem).__name__)
