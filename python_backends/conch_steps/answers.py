@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from conch_steps.calls import MAX_ROWS
 from conch_steps.errors import InvalidInput, WrongAnswer
-from conch_steps.parameters import SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
+from conch_steps.parameters import REQUEST_PARAMETERS, SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
 from conch_steps.serving import StepRequest
 from conch_steps.text_tokenizer import TOKENIZER_FILE
 from conch_steps.texts import read_texts
@@ -41,6 +41,7 @@ DECLARED = Declaration(
     (MODEL, MAX_ROWS, MAX_TOKENS, OVERLAP),
     {TOKENIZER_FILE: WindowTokenizer.load},
     (CalledModel(MODEL, MAX_ROWS, {**TOKEN_TENSORS, **SEGMENT_TENSORS}, "logits"),),
+    depends_on=(REQUEST_PARAMETERS,),
 )
 
 Logits = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Sequence[npt.NDArray[np.float32]]]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
-from conch_steps.parameters import Declaration, Parameter
+from conch_steps.parameters import REQUEST_PARAMETERS, Declaration, Parameter
 from conch_steps.serving import StepModel
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -55,7 +55,9 @@ def scored_input(model: StepModel) -> str:
     return "probabilities" if ACTIVATION.of(model) == "none" else "logits"
 
 
-DECLARED = Declaration((ACTIVATION,), {LABELS_FILE: labels_of}, classes_of=scored_input)
+DECLARED = Declaration(
+    (ACTIVATION,), {LABELS_FILE: labels_of}, classes_of=scored_input, depends_on=(REQUEST_PARAMETERS,)
+)
 
 
 class ClassLabels:

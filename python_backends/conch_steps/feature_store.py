@@ -30,7 +30,11 @@ def _required_repository(model: StepModel) -> None:
         require_repository(model.version_folder)
 
 
-DECLARED = Declaration((LOOKUP,), {SCHEMA_FILE: schema_of, REPOSITORY_FILE: _required_repository})
+DECLARED = Declaration(
+    (LOOKUP,),
+    {SCHEMA_FILE: schema_of, REPOSITORY_FILE: _required_repository},
+    depends_on=("the feature store, which changes",),
+)
 
 
 class StoredFeatures:

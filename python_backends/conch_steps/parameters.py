@@ -14,6 +14,8 @@ from conch_steps.serving import StepModel
 
 Value = TypeVar("Value")
 
+REQUEST_PARAMETERS = "the request's own parameters"
+
 TOKEN_TENSORS: Mapping[str, str] = {"input_ids": "TYPE_INT32", "length": "TYPE_INT32", "span": "TYPE_INT32"}
 """What a text model is sent: see conch_steps.text_tokenizer."""
 SEGMENT_TENSORS: Mapping[str, str] = {"segments": "TYPE_INT32"}
@@ -100,3 +102,6 @@ class Declaration:
     classes_of: Callable[[StepModel], str] | None = None
     """The input whose last dimension are the classes that labels.txt names. Without one it is the called model's
     output, where the step has such a file at all."""
+    depends_on: tuple[str, ...] = ()
+    """What an answer depends on beside the content of the inputs, as it stands in a sentence: then Triton's response
+    cache, which looks at nothing else, answers wrongly."""

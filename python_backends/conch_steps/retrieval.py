@@ -30,8 +30,9 @@ DISLIKE_WEIGHT = 0.5
 SCORE_DIGITS = 6
 NO_DIRECTION = 1e-6
 EXACT = whole_number("exact_up_to", EXACT_UP_TO)
-CHANGES_DECLARED = Declaration((NAME, STATE, MODEL, MAX_ROWS), SEED_FILES, (CALL,))
-SEARCH_DECLARED = Declaration((*CHANGES_DECLARED.parameters, EXACT), SEED_FILES, (CALL,))
+_DEPENDS_ON = ("the catalogue, which changes",)
+CHANGES_DECLARED = Declaration((NAME, STATE, MODEL, MAX_ROWS), SEED_FILES, (CALL,), depends_on=_DEPENDS_ON)
+SEARCH_DECLARED = Declaration((*CHANGES_DECLARED.parameters, EXACT), SEED_FILES, (CALL,), depends_on=_DEPENDS_ON)
 
 
 class Retrieval:

@@ -19,7 +19,7 @@ from tokenizers import Encoding, Tokenizer
 from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
-from conch_steps.parameters import SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
+from conch_steps.parameters import REQUEST_PARAMETERS, SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
 from conch_steps.text_tokenizer import TOKENIZER_FILE, read_tokenizer
 from conch_steps.zero_shot import LABELS_OF_A_TEXT, TEMPLATE, Question, ranked, require_rows
 
@@ -73,6 +73,7 @@ DECLARED = Declaration(
         CLASSES_FILE: lambda model: EntailmentClasses.read(model.version_folder / CLASSES_FILE),
     },
     (CalledModel(MODEL, MAX_ROWS, TOKEN_TENSORS, "logits", SEGMENT_TENSORS),),
+    depends_on=(REQUEST_PARAMETERS,),
 )
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
 from conch_steps.errors import InvalidInput
-from conch_steps.parameters import CalledModel, Declaration, Parameter, named, whole_number
+from conch_steps.parameters import REQUEST_PARAMETERS, CalledModel, Declaration, Parameter, named, whole_number
 from conch_steps.text_embedder import EMBEDDING, TEXT, Vector
 from conch_steps.zero_shot import LABELS_OF_A_TEXT, TEMPLATE, Question, ranked, require_rows
 
@@ -48,6 +48,7 @@ PIPELINE = named("embedding", "the name of the pipeline that embeds", optional=T
 DECLARED = Declaration(
     (PIPELINE, MAX_ROWS, TEMPLATE, LABELS_OF_A_TEXT, SCALE, REMEMBERED),
     calls=(CalledModel(PIPELINE, MAX_ROWS, {TEXT: "TYPE_STRING"}, EMBEDDING),),
+    depends_on=(REQUEST_PARAMETERS,),
 )
 
 

@@ -85,10 +85,10 @@ class Finding:
         return (str(self.file), self.line or 0, self.place.column or 0, self.code, self.what)
 
 
-def closest(name: str, candidates: Iterable[str]) -> str | None:
+def closest(name: str, candidates: Iterable[str], likeness: float = _LIKENESS) -> str | None:
     """The candidate that `name` is most probably a misspelling of (case does not count), or None."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=_LIKENESS)
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=likeness)
     return by_lower[matches[0]] if matches else None
 
 

@@ -31,16 +31,21 @@ _SMALL = 1024
 _OVERRIDABLE_SINCE = 4
 """The IR version from which requests may override an initialiser; before, all of them were inputs as well."""
 
+_OWN_DOMAIN = ("", "ai.onnx")
+"""The two names of ONNX's own operators."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Wire types of protobuf."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph's file and its signature."""
+    """A graph's file and its signature, the operator set of ONNX's own domain and the version of the format."""
 
     file: Path
     signature: GraphSignature
+    opset: int
+    ir_version: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def read_graph(file: Path) -> Graph | UnreadableGraph:
         if not value.type.HasField("tensor_type"):
             kind = value.type.WhichOneof("value")
             return UnreadableGraph(file, f"`{value.name}` is a {kind}, but Triton carries plain tensors only")
-    return Graph(file, _signature(model))
+    opset = max((each.version for each in model.opset_import if each.domain in _OWN_DOMAIN), default=1)
+    return Graph(file, _signature(model), opset, model.ir_version)
 
 
 def _signature(model: onnx.ModelProto) -> GraphSignature:

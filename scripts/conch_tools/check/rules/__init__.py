@@ -11,8 +11,10 @@ from typing import Any
 
 from conch_tools.check.rulebook import Rule, Rulebook
 from conch_tools.check.rules import (
+    accelerators,
     backend,
     batching,
+    cache,
     config,
     dataflow,
     ensemble,
@@ -21,7 +23,9 @@ from conch_tools.check.rules import (
     graph,
     graph_batching,
     graph_tensors,
+    graph_version,
     instances,
+    labels,
     manifest,
     pipelines,
     queues,
@@ -31,6 +35,7 @@ from conch_tools.check.rules import (
     python_responses,
     python_tensors,
     shapes,
+    shared_memory,
     steps,
     tensors,
 )
@@ -72,6 +77,13 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     manifest.MANIFESTS,
     pipelines.PIPELINES,
     steps.STEPS,
+    graph_version.GRAPH_VERSIONS,
+    labels.LABELS,
+    accelerators.ONNX_MODELS,
+    accelerators.MODELS,
+    cache.CACHED,
+    shared_memory.STUBS,
+    shared_memory.REPOSITORIES,
     python_loading.SOURCE_FILES,
     python_loading.ADAPTORS,
     python_tensors.ADAPTORS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from conch_tools.check.backends import TRITON_BACKENDS
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
-from conch_tools.check.repository import Model, Repository
+from conch_tools.check.repository import CONFIG, Model, Repository
 from conch_tools.check.rulebook import Rulebook
 
 FOLDERS = Rulebook[Model](lambda repository: repository)
@@ -193,6 +193,22 @@ def label_file_missing(model: Model) -> Iterator[Problem]:
             what = f"label file `{output.label_filename}` of output `{output.name}` is missing"
             cure = _build(model) or f"put it into {model.folder}, or remove `label_filename`"
             yield Problem(model.place(mark), what, cure)
+
+
+@FILES.rule("FIL010", Severity.ERROR)
+def configuration_in_a_version(model: Model) -> Iterator[Problem]:
+    """A config.pbtxt lies in a version folder, and the model has none.
+
+    Triton reads it from the model's own folder, beside the versions, and takes the model for one without configuration.
+
+    Bad with `notes/1/config.pbtxt`:
+
+        platform: "ensemble"
+    """
+    for name, entries in sorted(model.subfolders.items()):
+        if model.config_file is None and CONFIG in entries and name in map(str, model.versions):
+            cure = f"move it to {model.folder / CONFIG}"
+            yield Problem(Place(model.folder / name / CONFIG), "Triton does not look for a configuration here", cure)
 
 
 def _in_words(signs: list[str]) -> str:

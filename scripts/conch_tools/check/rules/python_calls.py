@@ -19,6 +19,18 @@ def asks_a_missing_model(adaptor: Adaptor) -> Iterator[Problem]:
     """A model.py asks a model that is not in the repository.
 
     Triton loads it all the same, and every request that needs the other model fails.
+
+    Bad in `likeness/1/model.py`:
+
+        ask = pb_utils.InferenceRequest(
+            model_name="embedder", inputs=[pb_utils.Tensor("text", texts)], requested_output_names=["embedding"]
+        )
+
+    Good:
+
+        ask = pb_utils.InferenceRequest(
+            model_name="embed", inputs=[pb_utils.Tensor("text", texts)], requested_output_names=["embedding"]
+        )
     """
     models = adaptor.of.repository.models
     for call in adaptor.facts.calls.made:
@@ -33,6 +45,18 @@ def asks_for_other_tensors(adaptor: Adaptor) -> Iterator[Problem]:
     """A model.py sends another model an input that it does not have, leaves one out, or asks for an unknown output.
 
     Triton loads both, and every such call fails.
+
+    Bad in `likeness/1/model.py`:
+
+        ask = pb_utils.InferenceRequest(
+            model_name="embed", inputs=[pb_utils.Tensor("texts", texts)], requested_output_names=["embedding"]
+        )
+
+    Good:
+
+        ask = pb_utils.InferenceRequest(
+            model_name="embed", inputs=[pb_utils.Tensor("text", texts)], requested_output_names=["embedding"]
+        )
     """
     for call in adaptor.facts.calls.made:
         model = adaptor.of.repository.models.get(call.model or "")
@@ -48,6 +72,16 @@ def wrong_response_checked(adaptor: Adaptor) -> Iterator[Problem]:
 
     An error of the newer call passes unseen: its tensors are missing, and the request fails later with a message that
     does not tell why, or is answered with what is left.
+
+    Bad in `likeness/1/model.py`:
+
+        if first.has_error():
+            raise pb_utils.TritonModelException(second.error().message())
+
+    Good:
+
+        if second.has_error():
+            raise pb_utils.TritonModelException(second.error().message())
     """
     for fault in adaptor.facts.calls.unchecked:
         if fault.instead is not None:
@@ -62,6 +96,16 @@ def response_never_checked(adaptor: Adaptor) -> Iterator[Problem]:
 
     Of a failed call there are no tensors: the request fails with a message about None, and the model's own error is
     lost.
+
+    Bad in `likeness/1/model.py`:
+
+        second = ask_again.exec()
+
+    Good:
+
+        second = ask_again.exec()
+        if second.has_error():
+            raise pb_utils.TritonModelException(second.error().message())
     """
     for fault in adaptor.facts.calls.unchecked:
         if fault.instead is None:

@@ -27,6 +27,14 @@ def source_does_not_parse(file: SourceFile) -> Iterator[Problem]:
     """A model.py is no Python.
 
     The process that Triton starts for the model cannot read it, and the load fails.
+
+    Bad in `embed/1/model.py`:
+
+        def execute(self, requests: list[Any]) -> list[Any]
+
+    Good:
+
+        def execute(self, requests: list[Any]) -> list[Any]:
     """
     if isinstance(file.content, Unreadable) and not file.has_own_environment:
         yield Problem(file.content.place, f"this is no Python: {file.content.problem}", "correct the source here")
@@ -37,6 +45,14 @@ def no_model_class(adaptor: Adaptor) -> Iterator[Problem]:
     """A model.py has no class `TritonPythonModel`.
 
     The process that Triton starts for the model makes an instance of the class of this name, and fails without it.
+
+    Bad in `embed/1/model.py`:
+
+        class PythonModel:
+
+    Good:
+
+        class TritonPythonModel:
     """
     source = adaptor.source
     if source.model_class is None and not source.may_define(MODEL_CLASS):
@@ -49,6 +65,14 @@ def no_execute(adaptor: Adaptor) -> Iterator[Problem]:
     """The class `TritonPythonModel` has no method `execute`.
 
     Triton calls it with the requests: it loads the model only where there is one.
+
+    Bad in `embed/1/model.py`:
+
+        def infer(self, requests: list[Any]) -> list[Any]:
+
+    Good:
+
+        def execute(self, requests: list[Any]) -> list[Any]:
     """
     source = adaptor.source
     if source.model_class is not None and source.execute is None and not source.model_class.bases:
@@ -63,6 +87,14 @@ def package_not_installed(adaptor: Adaptor) -> Iterator[Problem]:
     """A source imports a package that is not installed here.
 
     Triton loads the model only where the server's Python finds the package.
+
+    Bad in `embed/1/model.py`:
+
+        import numpie as np
+
+    Good:
+
+        import numpy as np
     """
     if adaptor.of.has_own_environment:
         return
@@ -80,6 +112,15 @@ def installs_packages(adaptor: Adaptor) -> Iterator[Problem]:
 
     Each instance of the model does so on each start, at the same time, from a network that may not be there, and gets
     whatever is the newest version then.
+
+    Bad in `likeness/1/model.py`:
+
+        config = json.loads(args["model_config"])
+        os.system("pip install sentence-transformers")
+
+    Good:
+
+        config = json.loads(args["model_config"])
     """
     for call in adaptor.facts.effects.installs:
         cure = "install it when the image is built, in a pinned version"
@@ -92,6 +133,20 @@ def fetched_without_revision(adaptor: Adaptor) -> Iterator[Problem]:
 
     Each start asks the hub and gets whatever stands there then; without a network the load fails. The other parts of
     the model, as an exported graph, stay as they are, and no longer go with it.
+
+    Bad in `likeness/1/model.py`:
+
+        config = json.loads(args["model_config"])
+        self._tokenizer = AutoTokenizer.from_pretrained("distilbert/distilbert-base-uncased")
+
+    Good:
+
+        config = json.loads(args["model_config"])
+        self._tokenizer = AutoTokenizer.from_pretrained(pb_utils.get_model_dir())
+
+    Instead of:
+
+        config = json.loads(args["model_config"])
     """
     for fetch in adaptor.facts.effects.fetches:
         for name, place in _names_of(adaptor, fetch):

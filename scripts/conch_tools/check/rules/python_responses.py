@@ -21,6 +21,14 @@ def no_responses(adaptor: Adaptor) -> Iterator[Problem]:
 
     It has to return a list with one response for each request, or to send them by response senders; without either
     every request fails, and those of a decoupled model never end.
+
+    Bad in `embed/1/model.py`:
+
+        [self._answer(request) for request in requests]
+
+    Good:
+
+        return [self._answer(request) for request in requests]
     """
     execute = adaptor.source.execute
     if execute is not None and adaptor.facts.responses.answers_nothing:
@@ -33,6 +41,18 @@ def first_request_only(adaptor: Adaptor) -> Iterator[Problem]:
 
     Triton's batcher hands over as many requests as wait. When there are fewer responses than requests, all of them
     fail.
+
+    Bad in `likeness/1/model.py`:
+
+        request = requests[0]
+        texts.append(pb_utils.get_input_tensor_by_name(request, "text").as_numpy())
+        others.append(pb_utils.get_input_tensor_by_name(request, "other").as_numpy())
+
+    Good:
+
+        for request in requests:
+            texts.append(pb_utils.get_input_tensor_by_name(request, "text").as_numpy())
+            others.append(pb_utils.get_input_tensor_by_name(request, "other").as_numpy())
     """
     if adaptor.is_given_several_requests:
         yield from _one_request(adaptor)
@@ -44,6 +64,14 @@ def first_request_only_so_far(adaptor: Adaptor) -> Iterator[Problem]:
 
     That works as long as no batcher is configured, since Triton then hands over one at a time; with one, all requests
     of a batch fail.
+
+    Bad in `embed/1/model.py`:
+
+        return [self._answer(requests[0])]
+
+    Good:
+
+        return [self._answer(request) for request in requests]
     """
     if not adaptor.is_given_several_requests:
         yield from _one_request(adaptor)
@@ -55,9 +83,18 @@ def response_for_each_row(adaptor: Adaptor) -> Iterator[Problem]:
 
     Triton matches responses and requests by their place in the list: callers get the rows of others, or all requests
     fail because there are more responses than requests.
+
+    Bad in `likeness/1/model.py`:
+
+        for rows in likeness:
+
+    Good:
+
+        for rows in np.split(likeness, ends[:-1]):
     """
     responses = adaptor.facts.responses
-    for added in (responses.more_than_requests, responses.one_for_each_row):
+    of_joined = responses.one_for_each_joined_row if adaptor.batches else None
+    for added in {responses.more_than_requests, responses.one_for_each_row, of_joined}:
         if added is not None and adaptor.decoupled is not True:
             cure = "collect the rows of a request in one tensor, and add one response for each request"
             yield Problem(adaptor.source.place(added), "a response is added for each row, not for each request", cure)
@@ -68,6 +105,20 @@ def response_with_earlier_answers(adaptor: Adaptor) -> Iterator[Problem]:
     """A response holds the answers to earlier requests as well.
 
     Its tensor is made of a list that grows from round to round: each caller gets what belongs to the others before it.
+
+    Bad in `likeness/1/model.py`:
+
+        responses = []
+        answered = []
+        for rows in np.split(likeness, ends[:-1]):
+            answered.append(rows)
+            tensor = pb_utils.Tensor("likeness", np.concatenate(answered).astype(self._type))
+
+    Good:
+
+        responses = []
+        for rows in np.split(likeness, ends[:-1]):
+            tensor = pb_utils.Tensor("likeness", rows.astype(self._type))
     """
     for growing in adaptor.facts.responses.growing if adaptor.decoupled is not True else ():
         what = f"this tensor holds all of `{growing.name}`, which grows with each response"
@@ -81,12 +132,23 @@ def decoupled_returns(adaptor: Adaptor) -> Iterator[Problem]:
 
     A decoupled model sends its responses, any number of them for each request; the execution fails unless `execute`
     returns None.
+
+    Bad in `embed/config.pbtxt`:
+
+        output { name: "embedding" data_type: TYPE_FP32 dims: [ 2 ] }
+        model_transaction_policy { decoupled: true }
+
+    Good:
+
+        output { name: "embedding" data_type: TYPE_FP32 dims: [ 2 ] }
     """
-    if adaptor.decoupled:
-        for returned in adaptor.facts.responses.returned:
-            if isinstance(returned.value, ast.List | ast.ListComp | ast.Name) and not adaptor.facts.requests.escape:
-                cure = "send them by `request.get_response_sender()`, or remove `decoupled: true`"
-                yield Problem(adaptor.source.place(returned), "a decoupled model returns responses", cure)
+    if not adaptor.decoupled or adaptor.facts.requests.escape:
+        return
+    for returned in adaptor.facts.responses.returned:
+        for model in adaptor.models if isinstance(returned.value, ast.List | ast.ListComp | ast.Name) else ():
+            place = model.place(model.marks.at("model_transaction_policy"))
+            what = f"the model is decoupled, but {adaptor.source.where(returned)} returns responses"
+            yield Problem(place, what, "send them by `request.get_response_sender()`, or remove `decoupled: true`")
 
 
 @ADAPTORS.rule("PYR007", Severity.ERROR)
@@ -94,6 +156,14 @@ def stream_without_end(adaptor: Adaptor) -> Iterator[Problem]:
     """A decoupled model never says which response is the last one.
 
     Callers wait for more, and the request is never let go.
+
+    Bad in `words/1/model.py`:
+
+        sender.send()
+
+    Good:
+
+        sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
     """
     execute = adaptor.source.execute
     responses = adaptor.facts.responses
@@ -110,6 +180,16 @@ def first_row_only(adaptor: Adaptor) -> Iterator[Problem]:
 
     The configuration lets a request have several; the others are dropped without a word, and the response has fewer
     rows than the request.
+
+    Bad in `embed/1/model.py`:
+
+        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[0][0]
+        numbers = np.array([[len(text), 1]], dtype=np.float32)
+
+    Good:
+
+        texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
+        numbers = np.array([[len(text), 1] for (text,) in texts], dtype=np.float32)
     """
     taken = adaptor.facts.arrays.first_rows
     if (
@@ -129,6 +209,14 @@ def batch_squeezed_away(adaptor: Adaptor) -> Iterator[Problem]:
 
     `max_batch_size` allows several rows. A batch of one loses the dimension, a larger one keeps it or cannot be
     squeezed: what comes after is right for one of the two only.
+
+    Bad in `embed/1/model.py`:
+
+        texts = np.squeeze(pb_utils.get_input_tensor_by_name(request, "text").as_numpy(), axis=0)
+
+    Good:
+
+        texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
     """
     for squeeze in adaptor.facts.arrays.squeezed if adaptor.batches and not adaptor.shared else ():
         for name in sorted(squeeze.use.names or ()):
@@ -146,10 +234,71 @@ def writes_files(adaptor: Adaptor) -> Iterator[Problem]:
 
     Instances and versions of the model write at the same time and overwrite each other's files, the disk fills, and
     in a container whose file system is read-only every request fails.
+
+    Bad in `embed/1/model.py`:
+
+        np.save("embedding.npy", embedding)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("embedding", embedding)])
+
+    Good:
+
+        return pb_utils.InferenceResponse([pb_utils.Tensor("embedding", embedding)])
     """
     for call in adaptor.facts.effects.writes:
         cure = "return it in an output, or log it; for debugging, write on a switch and under a name of its own"
         yield Problem(adaptor.source.place(call), "`execute` writes a file", cure)
+
+
+@ADAPTORS.rule("PYR011", Severity.ERROR)
+def ragged_input_joined(adaptor: Adaptor) -> Iterator[Problem]:
+    """A ragged input of all requests is joined to one array.
+
+    `allow_ragged_batch` lets the batcher put requests of different shapes together. A model in Python gets each as it
+    was sent; to join them fails for all of them as soon as two differ.
+
+    Bad in `likeness/config.pbtxt`:
+
+        { name: "other" data_type: TYPE_STRING dims: [ 1 ] allow_ragged_batch: true }
+
+    Good:
+
+        { name: "other" data_type: TYPE_STRING dims: [ 1 ] }
+    """
+    model = adaptor.single
+    for index, tensor in enumerate(model.inputs if model is not None else ()):
+        for call, use in adaptor.facts.arrays.joined if tensor.ragged else ():
+            if model is not None and tensor.name in (use.names or ()):
+                place = model.place(model.marks.at("input", index).at("allow_ragged_batch"))
+                what = f"input `{tensor.name}` is ragged, but {adaptor.source.where(call)} joins it of all requests"
+                cure = "pad them to the longest, or answer request by request, or remove `allow_ragged_batch`"
+                yield Problem(place, what, cure)
+
+
+@ADAPTORS.rule("PYR012", Severity.WARNING)
+def labels_in_the_source(adaptor: Adaptor) -> Iterator[Problem]:
+    """The names of classes are written into a model.py.
+
+    They belong to the model that scores the classes: when it is trained or exported again with other classes, or in
+    another order, every answer has the wrong name and nothing notices.
+
+    Bad in `likeness/1/model.py`:
+
+        labels = ["unlike", "alike"]
+        responses = []
+
+    Good:
+
+        labels = (Path(pb_utils.get_model_dir()) / "labels.txt").read_text().splitlines()
+        responses = []
+
+    Instead of:
+
+        responses = []
+    """
+    for node in adaptor.facts.effects.labels:
+        what = "the names of classes are written into the source"
+        cure = "write them beside the model when it is exported, and read that file, or name it in `label_filename`"
+        yield Problem(adaptor.source.place(node), what, cure)
 
 
 def _one_request(adaptor: Adaptor) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from conch_tools.check.sources.responses import JOINS, Responses
 from conch_tools.check.sources.source import Source, argument, dotted
 from conch_tools.check.sources.tensors import Tensors, Use
 
@@ -34,6 +35,7 @@ class Arrays:
 
     source: Source
     tensors: Tensors
+    responses: Responses
 
     @cached_property
     def _by_call(self) -> dict[ast.AST, Use]:
@@ -105,6 +107,18 @@ class Arrays:
                             yield Squeeze(call, use, None)
                         elif isinstance(axis, ast.Constant) and axis.value == 0:
                             yield Squeeze(call, use, 0)
+
+    @cached_property
+    def joined(self) -> tuple[tuple[ast.Call, Use], ...]:
+        """Where the contents of one input of all requests are joined to one array, each as it was sent."""
+        found = []
+        for call in self.source.served_of(ast.Call):
+            match call:
+                case ast.Call(func=ast.Attribute(attr=function), args=[ast.Name(id=name), *_]) if function in JOINS:
+                    added = [value.args[0] for value, other in self.responses.additions if other == name and value.args]
+                    uses = [self.origin(value) for value in added if self.responses.is_added_for_each_request(value)]
+                    found += [(call, use) for use in uses if use is not None]
+        return tuple(found)
 
     def _shape_matters(self, call: ast.Call) -> bool:
         match self.source.parents[call]:

@@ -26,6 +26,14 @@ _WRITERS = ("imwrite", "imsave", "to_csv", "to_parquet", "to_json", "write_text"
 _WRITERS_TO_PATHS = ("save", "savez", "savez_compressed", "savefig", "export", "write_video", "write_image")
 """Those that write into a buffer as well: only one with a path is counted."""
 _TEMPORARY = "tempfile"
+_NAMES_LABELS = re.compile(
+    r"(label|class|categor)(y|ies|e?s|_?names?|_?list|_?map)*$|^(id|idx|index|ind)_?(2|to)_?", re.I
+)
+"""Names of tables from the number of a class to its name."""
+_FEWEST_LABELS = 2
+_CHANCE = ("random.", "np.random.", "numpy.random.", "torch.rand")
+"""How calls begin whose result is another one each time."""
+_SEEDS = ("seed", "manual_seed", "default_rng", "manual_seed_all")
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,29 @@ class Effects:
         return None
 
     @cached_property
+    def labels(self) -> tuple[ast.Assign, ...]:
+        """Tables of class names that are written into the source: lists of texts, or texts by their number."""
+        return tuple(node for node in self.source.of(ast.Assign) if self._is_table(node))
+
+    def _is_table(self, node: ast.Assign) -> bool:
+        names = [dotted(target) or "" for target in node.targets]
+        named = any(_NAMES_LABELS.search(name.rpartition(".")[2]) for name in names)
+        match node.value:
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                return named and len(elements) >= _FEWEST_LABELS and all(map(_is_text, elements))
+            case ast.Dict(keys=keys, values=values) if len(values) >= _FEWEST_LABELS:
+                numbers = [key.value for key in keys if isinstance(key, ast.Constant)]
+                return numbers == list(range(len(values))) and all(map(_is_text, values))
+        return False
+
+    @cached_property
+    def is_random(self) -> bool:
+        """Whether something is drawn by chance for a request, and no seed is set anywhere."""
+        seeded = any(node.attr in _SEEDS for node in self.source.of(ast.Attribute))
+        calls = (dotted(call.func) or "" for call in self.source.served_of(ast.Call))
+        return not seeded and any(call.startswith(_CHANCE) for call in calls)
+
+    @cached_property
     def writes(self) -> tuple[ast.Call, ...]:
         """Calls that write a file for a request."""
         return tuple(call for call in self.source.served_of(ast.Call) if self._writes(call))
@@ -163,6 +194,10 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         yield from (alias.name.partition(".")[0] for alias in node.names)
     elif node.level == 0 and node.module:
         yield node.module.partition(".")[0]
+
+
+def _is_text(expression: ast.expr | None) -> bool:
+    return isinstance(expression, ast.Constant) and isinstance(expression.value, str)
 
 
 def _only(texts: frozenset[str] | None) -> str | None:

@@ -33,7 +33,7 @@ class Facts:
     @cached_property
     def arrays(self) -> Arrays:
         """What is done with the batch of an input."""
-        return Arrays(self.source, self.tensors)
+        return Arrays(self.source, self.tensors, self.responses)
 
     @cached_property
     def responses(self) -> Responses:

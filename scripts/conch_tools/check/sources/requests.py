@@ -15,6 +15,7 @@ from functools import cached_property
 from conch_tools.check.sources.source import Source
 
 INPUT_BY_NAME = "get_input_tensor_by_name"
+_PARAMETERS = "parameters"
 
 _LOOKS_ONLY = frozenset({"len", "print", "isinstance", "range", "bool", "id", "str", "repr", "type", "hasattr"})
 """Functions that tell something of what they are given and keep nothing."""
@@ -118,6 +119,12 @@ class Requests:
                 case _:
                     return None
         return first
+
+    @cached_property
+    def reads_parameters(self) -> bool:
+        """Whether the parameters of a request are looked at."""
+        attributes = (node for node in self.source.served if isinstance(node, ast.Attribute))
+        return any(node.attr == _PARAMETERS and self.is_request(node.value) for node in attributes)
 
     @cached_property
     def escape(self) -> bool:

@@ -21,6 +21,9 @@ _ADDS_ONE, _ADDS_MANY = "append", "extend"
 _CUTS_UP = ("split", "array_split", "groupby", "islice")
 """Functions that make groups of rows: then a loop over them need not be one over rows."""
 
+JOINS = ("concatenate", "vstack", "stack", "cat")
+"""Functions that make one array of a list of them."""
+
 _Loop = ast.For | ast.AsyncFor | ast.While
 _Added = tuple[ast.Call, str]
 """A call that adds to a list, and the list's name."""
@@ -103,8 +106,15 @@ class Responses:
 
     @cached_property
     def one_for_each_row(self) -> ast.Call | None:
-        """Where a response is added for each row, after the rows of all requests were put into one list."""
-        rows = _Rows(self)
+        """Where a response is added for each row, after the rows of all requests were put into one list one by one."""
+        return self._added_for_each(_Rows(self, joined=False))
+
+    @cached_property
+    def one_for_each_joined_row(self) -> ast.Call | None:
+        """The same, after whole requests were joined: wrong only if a request can have more than one row."""
+        return self._added_for_each(_Rows(self, joined=True))
+
+    def _added_for_each(self, rows: _Rows) -> ast.Call | None:
         for added, _ in self._added:
             loop = next(iter(self._loops_around(added)), None)
             if isinstance(loop, ast.For) and rows.are_in(loop.iter) and not self._is_guarded(added, loop):
@@ -183,6 +193,10 @@ class Responses:
         bindings = self.source.names.bindings(expression) if isinstance(expression, ast.Name) else []
         return any(bound.value is not None and self.source.utility(bound.value) == RESPONSE for bound in bindings)
 
+    def is_added_for_each_request(self, added: ast.AST) -> bool:
+        """Whether something is added to a list in the loop over the requests."""
+        return any(loop in self.requests.loops for loop in self._loops_around(added))
+
     def _loops_around(self, node: ast.AST) -> list[ast.AST]:
         """The loops around a node inside of its function, from the inside to the outside."""
         found: list[ast.AST] = []
@@ -211,26 +225,36 @@ class Responses:
 
 
 class _Rows:
-    """The names that hold the rows of all requests in one list, which says no more which request a row is of."""
+    """The names that hold the rows of all requests in one list, which says no more which request a row is of.
 
-    def __init__(self, responses: Responses) -> None:
+    `joined` says whether to count lists and arrays to which whole requests were added.
+    """
+
+    def __init__(self, responses: Responses, *, joined: bool) -> None:
         self._source = responses.source
         self._requests = responses.requests
+        self._joined = joined
         self._names: set[tuple[ast.AST, str]] = set()
-        self._counts: set[str] = set()
+        self._by_request: set[str] = set()
         for call, name in responses.additions:
-            loops = [node for node in self._source.around(call) if isinstance(node, _Loop)]
-            outer = next((loop for loop in loops if loop in self._requests.loops), None)
-            if outer is not None and loops[0] is outer and isinstance(call.func, ast.Attribute):
-                self._counts.add(name)
-            elif outer is not None and not responses.begins_in(name, outer, call):
-                self._names.add((self._source.names.scope(call), name))
-        self._counts -= {name for _, name in self._names}
+            self._begin(responses, call, name)
+        self._by_request -= {name for _, name in self._names}
         before = -1
         while before != len(self._names):
             before = len(self._names)
             for node in self._source.served:
                 self._follow(node)
+
+    def _begin(self, responses: Responses, call: ast.Call, name: str) -> None:
+        loops = [node for node in self._source.around(call) if isinstance(node, _Loop)]
+        outer = next((loop for loop in loops if loop in self._requests.loops), None)
+        if outer is None or responses.begins_in(name, outer, call):
+            return
+        extends = isinstance(call.func, ast.Attribute) and call.func.attr == _ADDS_MANY
+        if (extends and self._joined) or (not extends and loops[0] is not outer):
+            self._names.add((self._source.names.scope(call), name))
+        else:
+            self._by_request.add(name)
 
     def _follow(self, node: ast.AST) -> None:
         match node:
@@ -243,15 +267,24 @@ class _Rows:
 
     def are_in(self, expression: ast.expr) -> bool:
         """Whether an expression is made of these rows alone, and of nothing that tells which request they are of."""
-        found = False
+        joins = [node for node in ast.walk(expression) if self._is_joined(node)] if self._joined else []
+        inside = {node for join in joins for node in ast.walk(join)}
+        found = bool(joins)
         for node in ast.walk(expression):
-            if isinstance(node, ast.Name):
-                if node.id in self._counts or self._requests.is_list(node):
+            match node:
+                case ast.Name() if node not in inside:
+                    if node.id in self._by_request or self._requests.is_list(node):
+                        return False
+                    found |= (self._source.names.scope(node), node.id) in self._names
+                case ast.Call(func=ast.Attribute(attr=function)) if function in _CUTS_UP:
                     return False
-                found |= (self._source.names.scope(node), node.id) in self._names
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CUTS_UP:
-                return False
         return found
+
+    def _is_joined(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Call(func=ast.Attribute(attr=function), args=[ast.Name(id=name), *_]):
+                return function in JOINS and name in self._by_request
+        return False
 
 
 def _is_none(value: ast.expr) -> bool:

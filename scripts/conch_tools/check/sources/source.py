@@ -46,6 +46,10 @@ class Source:
         """Where a node stands."""
         return Place(self.file, getattr(node, "lineno", None))
 
+    def where(self, node: ast.AST) -> str:
+        """The same, as it stands in a sentence."""
+        return f"{self.file.name}:{getattr(node, 'lineno', 1)}"
+
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
         """Every node, from the outside to the inside."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from conch_tools.check.sources.requests import INPUT_BY_NAME, Requests
-from conch_tools.check.sources.source import Source, argument, dotted
+from conch_tools.check.sources.source import Source, argument, dotted, keyword
 
 RESPONSE = "InferenceResponse"
 TENSOR_MAKERS = ("Tensor", "Tensor.from_dlpack")
 OUTPUT_BY_NAME = "get_output_tensor_by_name"
 COMPLETION = "auto_complete_config"
 BLS_REQUEST = "InferenceRequest"
+_NUMPY_TYPES = {
+    "float16": "TYPE_FP16", "half": "TYPE_FP16", "float32": "TYPE_FP32", "float64": "TYPE_FP64",
+    "int8": "TYPE_INT8", "int16": "TYPE_INT16", "int32": "TYPE_INT32", "int64": "TYPE_INT64",
+    "uint8": "TYPE_UINT8", "uint16": "TYPE_UINT16", "uint32": "TYPE_UINT32", "uint64": "TYPE_UINT64",
+    "bool_": "TYPE_BOOL", "object_": "TYPE_STRING", "bytes_": "TYPE_STRING",
+}  # fmt: skip
+_DATA_TYPES: Mapping[str, str] = {
+    **{f"{module}.{name}": data_type for module in ("np", "numpy") for name, data_type in _NUMPY_TYPES.items()},
+    "object": "TYPE_STRING",
+    "bool": "TYPE_BOOL",
+}
+"""What an array's type is to Triton, as sources write it."""
 _ALL_INPUTS = "inputs"
 """The method of a request that gives its tensors without asking for their names."""
 
@@ -112,6 +124,18 @@ class Tensors:
         constants = (node.value for node in found if isinstance(node, ast.Constant))
         return frozenset(value for value in constants if isinstance(value, str))
 
+    def data_type(self, use: Use) -> str | None:
+        """The type that a tensor is made with, where its array is converted to one on the spot; else None."""
+        array = argument(use.node, 1, "data")
+        value = self.source.names.value(array) if array is not None else None
+        match value:
+            case ast.Call(func=ast.Attribute(attr="astype"), args=[given, *_]):
+                return _DATA_TYPES.get(dotted(given) or "")
+            case ast.Call(func=ast.Attribute(attr="array" | "asarray" | "full" | "zeros" | "ones")):
+                given = keyword(value, "dtype") or ast.Constant(None)
+                return _DATA_TYPES.get(dotted(given) or "")
+        return None
+
     def may_be_absent(self, read: ast.Call) -> bool:
         """Whether the source may be prepared for an input that is not there, for which it gets None.
 
@@ -121,11 +145,12 @@ class Tensors:
         if any(isinstance(node, ast.Try) for node in self.source.around(read)):
             return True
         match self.source.parents[read]:
-            case ast.Attribute():
+            case ast.Attribute() | ast.Subscript():
                 return False
             case ast.Assign(targets=[ast.Name(id=name)]):
                 around = self.source.function_of(read) or self.source.tree
                 uses = (node for node in ast.walk(around) if isinstance(node, ast.Name) and node.id == name)
                 loads = [node for node in uses if isinstance(node.ctx, ast.Load)]
-                return not loads or not all(isinstance(self.source.parents[node], ast.Attribute) for node in loads)
+                asked = (isinstance(self.source.parents[node], ast.Attribute | ast.Subscript) for node in loads)
+                return not loads or not all(asked)
         return True

@@ -59,7 +59,6 @@ def test_a_configuration_that_goes_with_its_graph_gives_no_finding(check: Check,
         (parameter("execution_mode", "3"), 15, "'3', but must be 0 (sequential) or 1 (parallel)"),
         (parameter("enable_mem_arena", "maybe"), 15, "'maybe', but must be true or false"),
         (parameter("ragged_rows", "lenght"), 15, "'ragged_rows' cannot be kept: 'lenght' must be an input"),
-        ('\noptimization { execution_accelerators { cpu_execution_accelerator { name: "dnn" } } }', 16, "'dnn'"),
     ],
 )
 def test_a_setting_that_the_backend_refuses_is_an_error(
