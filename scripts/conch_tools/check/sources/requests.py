@@ -142,8 +142,10 @@ class Requests:
                 return True
             case ast.BoolOp() | ast.UnaryOp() | ast.If() | ast.While() | ast.IfExp() | ast.Assert():
                 return True
-            case ast.FormattedValue() | ast.Subscript():
+            case ast.FormattedValue():
                 return True
+            case ast.Subscript(value=value) if value is name:
+                return self._is_kept(parent)
             case ast.Assign(targets=[ast.Name()]):
                 return True
             case ast.keyword():

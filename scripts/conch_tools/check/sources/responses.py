@@ -152,10 +152,10 @@ class Responses:
             match node:
                 case ast.AugAssign(target=ast.Name(id=name), op=ast.Add()) if loop in self.source.around(node):
                     added.add(name)
-                case ast.Assign(targets=[ast.Name(id=name)]) if loop in self.source.around(node):
-                    emptied.add(name)
-                case ast.Assign(targets=[ast.Name(id=name)], value=value) if _is_empty(value):
-                    empty.add(name)
+                case ast.Assign() if loop in self.source.around(node):
+                    emptied |= _targets(node)
+                case ast.Assign(value=value) if _is_empty(value):
+                    empty |= _targets(node)
                 case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="clear" | "pop" | "popleft")):
                     emptied.add(name)
                 case ast.Delete(targets=[ast.Subscript(value=ast.Name(id=name))]):
@@ -220,7 +220,7 @@ class Responses:
         """Whether a list is made inside of a loop, or nobody knows where: then it is not that of all requests."""
         function = self.source.function_of(added) or self.source.tree
         assigned = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
-        begun = [node for node in assigned if any(isinstance(to, ast.Name) and to.id == name for to in node.targets)]
+        begun = [node for node in assigned if name in _targets(node)]
         return not begun or any(around is loop for node in begun for around in self.source.around(node))
 
 
@@ -287,6 +287,12 @@ class _Rows:
         return False
 
 
+def _targets(node: ast.Assign) -> set[str]:
+    """The names that an assignment gives a value to."""
+    inside = (each for target in node.targets for each in ast.walk(target))
+    return {each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+
+
 def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
 
@@ -295,4 +301,6 @@ def _is_empty(value: ast.expr) -> bool:
     match value:
         case ast.List(elts=[]) | ast.Call(func=ast.Name(id="list"), args=[]) | ast.Constant(value="" | b""):
             return True
+        case ast.Tuple(elts=elements):
+            return all(map(_is_empty, elements))
     return False

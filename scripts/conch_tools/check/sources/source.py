@@ -220,7 +220,8 @@ def read_source(file: Path) -> Source | Unreadable:
 @lru_cache(KEPT)
 def _parsed(file: Path, content: bytes) -> Source | Unreadable:
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return Source(file, ast.parse(content))
     except SyntaxError as problem:
         return Unreadable(Place(file, problem.lineno), problem.msg)

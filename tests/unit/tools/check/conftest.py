@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,8 +18,23 @@ class TritonPythonModel:
         return [self.answer(request) for request in requests]
 """
 
+SOURCE = """\
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+"""
+PYTHON = """\
+backend: "python"
+max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: [ -1, 4 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ -1 ] }
+"""
+
 Check = Callable[[Mapping[str, str | bytes]], list[Finding]]
 Graph = Callable[[str], bytes]
+CheckSource = Callable[..., list[tuple[str, int | None]]]
 
 
 @pytest.fixture
@@ -83,3 +99,18 @@ def graph() -> Graph:
         return bytes(model.SerializeToString())
 
     return build
+
+
+@pytest.fixture
+def check_source(check: Check) -> CheckSource:
+    """Check one model in Python, `m`, that takes `x` and gives `y`: the codes of what is found, with their lines.
+
+    `execute` is the body of that method; `more` goes into the configuration, `rest` into the class or after it.
+    """
+
+    def run(execute: str, more: str = "", rest: str = "", config: str = PYTHON) -> list[tuple[str, int | None]]:
+        source = SOURCE + textwrap.indent(textwrap.dedent(execute).strip("\n"), " " * 8) + "\n" + rest
+        findings = check({"m/config.pbtxt": config + more, "m/1/model.py": source})
+        return [(finding.code, finding.line) for finding in findings]
+
+    return run
