@@ -101,7 +101,7 @@ class Tensors:
     def reads_are_known(self) -> bool:
         """Whether `reads` is all that is read of requests."""
         named = all(use.names is not None for use in self.reads)
-        return named and not self._without_names and not self.requests.escape
+        return named and not self._without_names and not self.requests.escape and self.source.execute is not None
 
     @cached_property
     def answers_are_known(self) -> bool:

@@ -111,6 +111,6 @@ def check_source(check: Check) -> CheckSource:
     def run(execute: str, more: str = "", rest: str = "", config: str = PYTHON) -> list[tuple[str, int | None]]:
         source = SOURCE + textwrap.indent(textwrap.dedent(execute).strip("\n"), " " * 8) + "\n" + rest
         findings = check({"m/config.pbtxt": config + more, "m/1/model.py": source})
-        return [(finding.code, finding.line) for finding in findings]
+        return sorted((finding.code, finding.line) for finding in findings)
 
     return run

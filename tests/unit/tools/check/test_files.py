@@ -144,7 +144,7 @@ def test_a_compiled_backend_minds_no_shell(check: Check) -> None:
 
 def test_label_files_lie_in_the_models_folder(check: Check) -> None:
     labelled = ECHO.replace('"y"', '"y" label_filename: "labels.txt"')
-    assert check(model(labelled, "1/", "labels.txt", name="sound")) == []
+    assert check({**model(labelled, "1/", name="sound"), "sound/labels.txt": "a\nb\nc\nd\n"}) == []
     [finding] = check(model(labelled, "1/labels.txt"))
     assert (finding.code, finding.line) == ("FIL006", 3)
 
@@ -154,3 +154,12 @@ def test_missing_files_of_a_pipeline_are_cured_by_its_build(check: Check, name: 
     pipelines = {"speech/pipeline.toml": "", "speech_mod/pipeline.toml": "", "speech/1/model.py": ""}
     findings = check({**pipelines, **model(PYTHON, "2/", name=name)})
     assert [finding.cure for finding in findings if finding.code == "FIL005"] == ["run `conch build speech`"]
+
+
+def test_a_configuration_in_a_version_folder_is_an_error(check: Check, repository: Path) -> None:
+    findings = check({"m/1/config.pbtxt": ECHO})
+    assert [(finding.code, finding.file) for finding in findings] == [
+        ("BAK001", repository / "m"),
+        ("FIL010", repository / "m/1/config.pbtxt"),
+    ]
+    assert check({"m/config.pbtxt": ECHO, "m/1/config.pbtxt": ECHO}) == []

@@ -129,7 +129,7 @@ def test_one_response_for_each_request_is_right(check_source: CheckSource, execu
             ONE_EACH.replace("responses = []\n", "").replace("requests:", "requests:\n    responses = []"),
             ("PYR002", 7),
         ),
-        (SPLIT_AGAIN.replace("in counts", "in rows"), ("PYR004", 16)),
+        (SPLIT_AGAIN.replace("in counts", "in rows"), ("PYR004", 15)),
         (
             JOINED_AND_CUT.replace("np.split(sums, np.cumsum([len(text) for text in texts])[:-1])", "sums"),
             ("PYR004", 12),

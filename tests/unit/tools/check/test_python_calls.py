@@ -1,0 +1,118 @@
+"""Rules about the other models that a model.py asks. The body of `execute` begins in line 6 of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from conch_tools.check import Finding
+
+Check = Callable[[Mapping[str, str | bytes]], list[Finding]]
+
+CONFIG = """\
+backend: "python"
+input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 4 ] }
+"""
+SOURCE = """\
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "x")
+        ask = pb_utils.InferenceRequest(model_name="twice", inputs=[pb_utils.Tensor("x", x.as_numpy())], requested_output_names=["y"])
+        first = ask.exec()
+        if first.has_error():
+            raise pb_utils.TritonModelException(first.error().message())
+        again = pb_utils.InferenceRequest(model_name="twice", inputs=[pb_utils.Tensor("x", x.as_numpy())], requested_output_names=["y"])
+        second = again.exec()
+        if second.has_error():
+            raise pb_utils.TritonModelException(second.error().message())
+        y = pb_utils.get_output_tensor_by_name(second, "y").as_numpy()
+        z = pb_utils.get_output_tensor_by_name(first, "y").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", y + z)])
+"""  # noqa: E501
+SECOND = SOURCE[SOURCE.index("        if second") : SOURCE.index("        y = ")]
+
+
+@pytest.fixture
+def check_call(check: Check) -> Callable[[str], list[tuple[str, int | None, str]]]:
+    """Check the source beside the model `twice` that it asks: code, line and cure of each finding."""
+
+    def run(source: str) -> list[tuple[str, int | None, str]]:
+        files = {"m/config.pbtxt": CONFIG, "m/1/model.py": source, "twice/config.pbtxt": CONFIG, "twice/1/model.py": ""}
+        return [(finding.code, finding.line, finding.cure) for finding in check(files)]
+
+    return run
+
+
+CheckCall = Callable[[str], list[tuple[str, int | None, str]]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        (SECOND, "        self.verify(second)\n"),
+        (SECOND, "        if first.has_error() or second.has_error():\n            raise ValueError\n"),
+        (SECOND, "        assert not second.has_error()\n"),
+        (SECOND, "        if second.error() is not None:\n            raise ValueError\n"),
+        ('"twice"', "self.other"),
+        ("again.exec()", "self.client.exec()"),
+        ("second = again.exec()", "second = again.exec() if self.twice else first"),
+        ("again.exec()", "again.exec(decoupled=True)"),
+        ('[pb_utils.Tensor("x", x.as_numpy())]', "self.packed(x)"),
+        ('[pb_utils.Tensor("x", x.as_numpy())]', "[x]"),
+    ],
+)
+def test_calls_whose_errors_are_seen_or_nobody_can_tell_are_right(
+    check_call: CheckCall, before: str, after: str
+) -> None:
+    assert check_call(SOURCE.replace(before, after)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "line", "cure"),
+    [
+        ("if second.has", "if first.has", "PYC003", 15, "did you mean `second.has_error()`?"),
+        (SECOND, "", "PYC004", 14, "raise TritonModelException(second.error().message()) where it has one"),
+        ('model_name="twice"', 'model_name="twise"', "PYC001", 9, "did you mean `twice`?"),
+        ('requested_output_names=["y"]', 'requested_output_names=["Y"]', "PYC002", 9, "did you mean `y`?"),
+        ('Tensor("x"', 'Tensor("X"', "PYC002", 9, "did you mean `x`?"),
+        ('[pb_utils.Tensor("x", x.as_numpy())]', "[]", "PYC002", 9, "send it"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_found(
+    check_call: CheckCall, before: str, after: str, code: str, line: int, cure: str
+) -> None:
+    assert check_call(SOURCE.replace(before, after, 1)) == [(code, line, cure)]
+
+
+def test_an_awaited_call_is_one_as_well(check_call: CheckCall) -> None:
+    awaited = SOURCE.replace(".exec()", ".async_exec()").replace("= a", "= await a").replace("def ", "async def ")
+    assert check_call(awaited.replace("if second.has", "if first.has"))[0][:2] == ("PYC003", 15)
+
+
+def test_a_request_that_is_never_sent_asks_nobody(check_call: CheckCall) -> None:
+    lines = SOURCE.splitlines()
+    unsent = "\n".join(
+        (*lines[:9], "        return pb_utils.InferenceResponse([pb_utils.Tensor('y', x.as_numpy())])\n")
+    )
+    assert check_call(unsent.replace('"twice"', '"thrice"')) == []
+
+
+def test_a_finding_is_in_the_source(check: Check, repository: Path) -> None:
+    (finding,) = check(
+        {
+            "m/config.pbtxt": CONFIG,
+            "m/1/model.py": SOURCE.replace('"twice"', '"m2"', 1),
+            "twice/config.pbtxt": CONFIG,
+            "twice/1/model.py": "",
+        }
+    )
+    assert finding.file == repository / "m/1/model.py"
