@@ -41,13 +41,21 @@ from conch_tools.check.rules import (
 )
 
 SUBJECTS: Mapping[str, str] = {
+    "ACC": "Execution accelerators",
     "BAK": "Backends",
+    "CAC": "The response cache",
     "CFG": "A model's configuration",
     "ENS": "Ensembles",
     "FIL": "Folders and files",
+    "LAB": "Label files",
     "MAN": "Manifests of what was built",
     "ONX": "ONNX graphs",
     "PIP": "Pipelines (pipeline.toml)",
+    "PYC": "Models in Python: other models that they ask",
+    "PYR": "Models in Python: how they answer",
+    "PYS": "Models in Python: what loads",
+    "PYT": "Models in Python: tensors",
+    "SHM": "Shared memory",
     "STP": "Models of this project's own backends",
 }
 """What rules are about, by the letters that their codes begin with."""
