@@ -284,11 +284,13 @@ def labels_in_the_source(adaptor: Adaptor) -> Iterator[Problem]:
     Bad in `likeness/1/model.py`:
 
         labels = ["unlike", "alike"]
+        found = [labels[int(value > 0.5)] for value in likeness.flat]
         responses = []
 
     Good:
 
         labels = (Path(pb_utils.get_model_dir()) / "labels.txt").read_text().splitlines()
+        found = [labels[int(value > 0.5)] for value in likeness.flat]
         responses = []
 
     Instead of:

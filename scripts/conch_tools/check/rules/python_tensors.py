@@ -165,7 +165,7 @@ def optional_input_taken_for_granted(adaptor: Adaptor) -> Iterator[Problem]:
                 yield Problem(place, what, "compare the tensor with None there, or remove `optional`")
 
 
-@ADAPTORS.rule("PYT007", Severity.ERROR)
+@ADAPTORS.rule("PYT007", Severity.WARNING)
 def output_of_another_type(adaptor: Adaptor) -> Iterator[Problem]:
     """A model.py makes an output of another data type than the configuration has.
 

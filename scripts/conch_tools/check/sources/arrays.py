@@ -11,8 +11,8 @@ from conch_tools.check.sources.responses import JOINS, Responses
 from conch_tools.check.sources.source import Source, argument, dotted
 from conch_tools.check.sources.tensors import Tensors, Use
 
-_SAME_ROWS = frozenset({"as_numpy", "astype", "tolist", "copy", "to_dlpack", "numpy", "cpu"})
-"""Methods whose result has the rows of what they are called on."""
+_SAME_ROWS = frozenset({"as_numpy", "astype", "tolist", "copy", "to_dlpack", "numpy", "cpu", "flatten", "ravel"})
+"""Methods whose result begins with the rows of what they are called on."""
 _SAME_ROWS_OF = frozenset({"array", "asarray", "from_dlpack", "from_numpy", "list", "as_tensor"})
 """Functions whose result has the rows of their first argument."""
 _SQUEEZE = "squeeze"

@@ -137,8 +137,8 @@ class Effects:
         return tuple(node for node in self.source.of(ast.Assign) if self._is_table(node))
 
     def _is_table(self, node: ast.Assign) -> bool:
-        names = [dotted(target) or "" for target in node.targets]
-        named = any(_NAMES_LABELS.search(name.rpartition(".")[2]) for name in names)
+        names = {(dotted(target) or "").rpartition(".")[2] for target in node.targets}
+        named = any(map(_NAMES_LABELS.search, names)) and bool(names & self._looked_up)
         match node.value:
             case ast.List(elts=elements) | ast.Tuple(elts=elements):
                 return named and len(elements) >= _FEWEST_LABELS and all(map(_is_text, elements))
@@ -146,6 +146,12 @@ class Effects:
                 numbers = [key.value for key in keys if isinstance(key, ast.Constant)]
                 return numbers == list(range(len(values))) and all(map(_is_text, values))
         return False
+
+    @cached_property
+    def _looked_up(self) -> frozenset[str]:
+        """The names of what is looked up by a number that is not known before a request."""
+        found = (node for node in self.source.of(ast.Subscript) if not isinstance(node.slice, ast.Constant | ast.Slice))
+        return frozenset((dotted(node.value) or "").rpartition(".")[2] for node in found)
 
     @cached_property
     def is_random(self) -> bool:

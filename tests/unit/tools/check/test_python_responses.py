@@ -205,6 +205,7 @@ ROWS = 'x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()'
         ("row = x[0]", ("PYR008", 9)),
         ("row = x[0, 1]", ("PYR008", 9)),
         ("row = x.tolist()[0][0]", ("PYR008", 9)),
+        ("row = x.flatten()[0]", ("PYR008", 9)),
         ("row = [line.sum() for line in x][0]", ("PYR008", 9)),
         ("row = np.squeeze(x)", ("PYR009", 9)),
         ("row = x.squeeze(0)", ("PYR009", 9)),
@@ -274,14 +275,15 @@ def test_what_execute_never_comes_to_may_write_files(check_source: CheckSource) 
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        ("LABELS = ['cat', 'dog']", True),
+        ("LABELS = ['cat', 'dog']\nname = LABELS[best]", True),
+        ("class_names = ('cat', 'dog')\nnames = [class_names[int(number)] for number in best]", True),
         ("id2name = {0: 'cat', 1: 'dog'}", True),
-        ("class_names = ('cat', 'dog')", True),
-        ("OUTPUTS = ['boxes', 'scores']", False),
-        ("LABELS = []", False),
-        ("LABELS = [read(0), read(1)]", False),
+        ("LABELS = ['cat', 'dog']\nscores = self.zero_shot(text, LABELS)", False),
+        ("LABELS = ['cat', 'dog']\nfirst = LABELS[0]", False),
+        ("OUTPUTS = ['boxes', 'scores']\nname = OUTPUTS[best]", False),
+        ("LABELS = []\nname = LABELS[best]", False),
+        ("LABELS = [read(0), read(1)]\nname = LABELS[best]", False),
         ("CODES = {200: 'fine', 404: 'missing'}", False),
-        ("labelled = ['cat', 'dog']", False),
     ],
 )
 def test_the_names_of_classes_belong_beside_the_model(check_source: CheckSource, table: str, found: bool) -> None:
