@@ -85,6 +85,11 @@ class Finding:
         return (str(self.file), self.line or 0, self.place.column or 0, self.code, self.what)
 
 
+def lines_in(file: Path) -> list[str]:
+    """The lines of a file as places count them; none where there is no file."""
+    return file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
+
+
 def closest(name: str, candidates: Iterable[str], likeness: float = _LIKENESS) -> str | None:
     """The candidate that `name` is most probably a misspelling of (case does not count), or None."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
-from conch_tools.check.findings import Finding, Place, Severity
+from conch_tools.check.findings import Finding, Place, Severity, lines_in
 from conch_tools.check.sarif import sarif
 
 _QUOTED_CHARACTERS = 100
@@ -55,7 +55,12 @@ def _text(findings: Sequence[Finding], root: Path) -> str:
         if finding.code not in explained:
             lines.append(f"  why:  {finding.why}")
             explained.add(finding.code)
-    return "\n".join([*lines, _summary(findings)])
+    return "\n".join([*map(_printable, lines), _summary(findings)])
+
+
+def _printable(line: str) -> str:
+    """A line that a terminal shows and does not obey: names in a repository may hold anything, newlines too."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _where(place: Place, root: Path) -> str:
@@ -64,9 +69,9 @@ def _where(place: Place, root: Path) -> str:
 
 def _quoted(place: Place) -> list[str]:
     """The line at fault, if there is one to be shown."""
-    if place.line is None or not place.file.is_file():
+    if place.line is None:
         return []
-    lines = place.file.read_text(encoding="utf-8", errors="replace").splitlines()[place.line - 1 : place.line]
+    lines = lines_in(place.file)[place.line - 1 : place.line]
     return [f"  {place.line} | {line.strip():.{_QUOTED_CHARACTERS}}" for line in lines if line.strip()]
 
 

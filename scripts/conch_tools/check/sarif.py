@@ -87,7 +87,7 @@ def _artifact(finding: Finding, root: Path) -> dict[str, str]:
     path = Place(file).file_from(root)
     if path.is_absolute() or ".." in path.parts:
         return {"uri": Path(os.path.abspath(path)).as_uri()}
-    return {"uri": quote(path.as_posix()), "uriBaseId": _ROOT}
+    return {"uri": quote(os.fsencode(path)), "uriBaseId": _ROOT}
 
 
 def _region(finding: Finding) -> dict[str, int]:
@@ -101,5 +101,5 @@ def _fingerprints(findings: Sequence[Finding], root: Path) -> list[str]:
     for finding in findings:
         facts = (finding.code, finding.place.file_from(root).as_posix(), finding.what, finding.profile or "")
         alike[facts] += 1
-        fingerprints.append(hashlib.sha256("\n".join((*facts, str(alike[facts]))).encode()).hexdigest())
+        fingerprints.append(hashlib.sha256(os.fsencode("\n".join((*facts, str(alike[facts]))))).hexdigest())
     return fingerprints

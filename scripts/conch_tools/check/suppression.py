@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 
-from conch_tools.check.findings import Finding
+from conch_tools.check.findings import Finding, lines_in
 
-_COMMENT = re.compile(r"#\s*conch:\s*ignore\s+(?P<codes>[A-Z]+\d+(?:\s*,\s*[A-Z]+\d+)*)")
+_COMMENT = re.compile(r"#\s*conch:\s*ignore\s+(?P<codes>[A-Z]+\d+(?:\s*,\s*[A-Z]+\d+)*)", re.IGNORECASE)
 
 
 def without_suppressed(findings: Iterable[Finding]) -> list[Finding]:
     """The findings that no comment in their file speaks of. Files and folders as a whole have no place for one."""
-    lines_of = cache(_lines)
+    lines_of = cache(lines_in)
     return [each for each in findings if each.line is None or each.code not in _ignored(lines_of(each.file), each.line)]
 
 
@@ -28,8 +27,4 @@ def _ignored(lines: Sequence[str], number: int) -> set[str]:
     own = lines[number - 1 : number]
     before = [line for line in lines[max(number - 2, 0) : number - 1] if line.lstrip().startswith("#")]
     comments = (match["codes"] for line in (*own, *before) if (match := _COMMENT.search(line)))
-    return {code.strip() for codes in comments for code in codes.split(",")}
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    return {code.strip().upper() for codes in comments for code in codes.split(",")}

@@ -58,6 +58,11 @@ def test_the_profile_that_it_takes_is_told(error: Finding, tmp_path: Path) -> No
     assert line.endswith("error: no such field (with profile `gpu`)")
 
 
+def test_names_cannot_move_the_cursor_or_begin_a_line(error: Finding, tmp_path: Path) -> None:
+    lines = render([replace(error, what="no `\x1b[2Ja\nr/x:1: CFG001 error: b`")], root=tmp_path).splitlines()
+    assert lines[0] == r"r/m/config.pbtxt:3:7: CFG001 error: no `\x1b[2Ja\nr/x:1: CFG001 error: b`"
+
+
 def test_a_sound_repository_is_one_line() -> None:
     assert render([]) == "no faults found"
 

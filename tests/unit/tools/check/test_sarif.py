@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -82,6 +83,13 @@ def test_a_file_below_the_root_has_a_relative_uri_and_a_region(finding: Finding,
 def test_a_file_elsewhere_has_a_whole_uri(finding: Finding, tmp_path: Path) -> None:
     artifact = location(finding, tmp_path / "other")["artifactLocation"]
     assert artifact == {"uri": finding.file.as_uri()}
+
+
+def test_a_name_that_is_no_text_is_coded(finding: Finding, model: Path, tmp_path: Path) -> None:
+    file = model / os.fsdecode(b"caf\xe9.pbtxt")
+    file.touch()
+    artifact = location(replace(finding, place=Place(file, 1)), tmp_path)["artifactLocation"]
+    assert artifact["uri"] == "my%20models/m/caf%E9.pbtxt"
 
 
 @pytest.mark.parametrize("folder", [".", "1", "1/model.py"])
