@@ -37,8 +37,9 @@ COMES_ALONG = {
     "CFG034": {"ONX014"},  # the one model of sequences in the examples is served by the stand-in
     "ENS022": {"ENS024"},  # the tensor that was meant is left without a reader
     "ENS025": {"ENS020"},  # the input that was meant is left without a reader
-    "FIL010": {"BAK001"},  # without a configuration nothing tells the backend
+    "ENS028": {"CAC001"},  # labels can be asked for with other parameters
     "FIL008": {"FIL009"},  # what a shell reads no URL holds
+    "FIL010": {"BAK001"},  # without a configuration nothing tells the backend
     "STP009": {"STP004"},  # no other pipeline of the examples answers with an embedding
 }
 """Codes of other rules that cannot but find something in the same place."""

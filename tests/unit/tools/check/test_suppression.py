@@ -20,7 +20,8 @@ output { name: "y" data_type: TYPE_FP32 dims: 4 }
 
 def batching(before: str = "", behind: str = "") -> dict[str, str | bytes]:
     """A model with CFG015 in the line after `before`, and CFG009 in the one after that."""
-    text = f"{CONFIG}dynamic_batching {{\n{before}priority_levels: 2{behind}\npreferred_batch_size: 9\n}}\n"
+    policy = f"{before}default_queue_policy {{ max_queue_size: 8 }}{behind}"
+    text = f"{CONFIG}dynamic_batching {{\n{policy}\npreferred_batch_size: 9\n}}\n"
     return {"m/config.pbtxt": text, "m/1/": ""}
 
 
