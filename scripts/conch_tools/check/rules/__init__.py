@@ -68,6 +68,7 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     queues.QUEUES,
     sequences.SEQUENCES,
     backend.BACKENDS,
+    backend.AGENTS,
     files.FOLDERS,
     files.FILES,
     instances.INSTANCES,

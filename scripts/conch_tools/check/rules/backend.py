@@ -10,6 +10,7 @@ from conch_tools.check.backends import ENSEMBLE, KINDS, TRITON_BACKENDS, platfor
 from conch_tools.check.findings import Problem, Severity, closest, cure_for_name, listed
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
+from conch_tools.check.rules.config import with_config
 
 _PYTHON = "python"
 _YES_OR_NO = ("yes", "no")
@@ -68,6 +69,7 @@ def uses(repository: Repository) -> Iterable[Use]:
 
 
 BACKENDS = Rulebook[Use](uses)
+AGENTS = Rulebook[Model](lambda repository: with_config(repository) if repository.for_cpus else ())
 
 
 @BACKENDS.rule("BAK001", Severity.ERROR)
@@ -230,12 +232,12 @@ def runtime_not_there(use: Use) -> Iterator[Problem]:
     yield Problem(use.model.place(use.model.marks.at("runtime")), what, "remove it: Triton finds the backend's own")
 
 
-@BACKENDS.rule("BAK007", Severity.ERROR)
-def agent_not_there(use: Use) -> Iterator[Problem]:
+@AGENTS.rule("BAK007", Severity.ERROR)
+def agent_not_there(model: Model) -> Iterator[Problem]:
     """A repository agent is not there.
 
-    Agents work on a model's files before they are loaded. The embedded server has none, and refuses a model that wants
-    one; NVIDIA's containers have `checksum`.
+    Agents work on a model's files before they are loaded. The embedded server has none and refuses a model that wants
+    one; `model_repository_agents` without any ends it. NVIDIA's containers have `checksum`.
 
     Bad in `double/config.pbtxt`:
 
@@ -246,10 +248,11 @@ def agent_not_there(use: Use) -> Iterator[Problem]:
 
         max_batch_size: 0
     """
-    marks = use.model.marks.at("model_repository_agents")
-    for index, agent in enumerate(use.model.config.model_repository_agents.agents if use.for_cpus else ()):
-        what = f"the embedded server has no repository agent `{agent.name}`"
-        yield Problem(use.model.place(marks.at("agents", index)), what, "remove it, or serve the model in a container")
+    mark = model.marks.at("model_repository_agents")
+    if model.config.HasField("model_repository_agents"):
+        names = listed((agent.name for agent in model.config.model_repository_agents.agents), "without any agent")
+        what = f"model_repository_agents {names}, and the embedded server has none"
+        yield Problem(model.place(mark), what, "remove it, or serve the model in a container")
 
 
 @BACKENDS.rule("BAK008", Severity.ERROR)

@@ -85,11 +85,11 @@ def gpus_of_another_kind(model: Model) -> Iterator[Problem]:
 
 
 @INSTANCES.rule("CFG035", Severity.ERROR)
-def no_active_instance(model: Model) -> Iterator[Problem]:
-    """All instances are passive.
+def passive_instance(model: Model) -> Iterator[Problem]:
+    """A passive instance is where none can be.
 
-    Passive instances take no requests of their own. Without another, a request waits for ever, and the sequence batcher
-    ends the server.
+    Passive instances take no requests of their own. Where all are, the first request ends the server; the sequence
+    batcher does so with the first passive one, when the model is loaded.
 
     Bad in `embed/config.pbtxt`:
 
@@ -99,11 +99,15 @@ def no_active_instance(model: Model) -> Iterator[Problem]:
 
         instance_group { kind: KIND_CPU }
     """
-    groups = list(_groups(model))
-    if groups and all(group.passive for group, _ in groups):
-        _, mark = groups[0]
-        what = "every instance group is passive"
-        yield Problem(model.place(mark.at("passive")), what, "remove `passive`, or add a group without it")
+    passive = [mark for group, mark in _groups(model) if group.passive]
+    of_sequences = model.config.HasField("sequence_batching")
+    if passive and (of_sequences or len(passive) == len(model.config.instance_group)):
+        what = (
+            "an instance group is passive beside sequence_batching"
+            if of_sequences
+            else "every instance group is passive"
+        )
+        yield Problem(model.place(passive[0].at("passive")), what, "remove `passive`")
 
 
 @INSTANCES.rule("CFG036", Severity.ERROR)

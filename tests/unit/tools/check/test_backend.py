@@ -117,3 +117,39 @@ def test_a_dot_in_the_name_is_told_where_no_backend_is_given(check: Check) -> No
     [finding] = check({"yolo.v5/config.pbtxt": config, "yolo.v5/1/": ""})
     assert (finding.code, finding.what) == ("BAK002", "backend `v5` is not there")
     assert finding.cure.startswith('write `backend: "..."`: without one, Triton takes what follows the dot')
+
+
+PARAMETER = 'backend: "python" parameters { key: "%s" value { string_value: "%s" } }'
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "what"),
+    [
+        ('backend: "echo" runtime: "libtriton_echo.so"', "BAK006", "runtime `libtriton_echo.so` of backend `echo`"),
+        ('backend: "python" runtime: "model.py"', "BAK006", "runtime `model.py` of backend `python` is not there"),
+        (
+            'backend: "echo" model_repository_agents { agents { name: "checksum" } }',
+            "BAK007",
+            "model_repository_agents `checksum`, and the embedded server has none",
+        ),
+        ('backend: "echo" model_repository_agents { }', "BAK007", "model_repository_agents without any agent"),
+        (PARAMETER % ("FORCE_CPU_ONLY_INPUT_TENSORS", "true"), "BAK008", "FORCE_CPU_ONLY_INPUT_TENSORS is `true`"),
+        (PARAMETER % ("EXECUTION_ENV_PATH", "/no.tar.gz"), "BAK008", "EXECUTION_ENV_PATH `/no.tar.gz` is not there"),
+    ],
+)
+def test_what_the_backend_cannot_have_is_an_error(check: Check, text: str, code: str, what: str) -> None:
+    (finding,) = check(config_of(text, "1/model.py"))
+    assert (finding.code, finding.line) == (code, 1)
+    assert finding.what.startswith(what)
+
+
+def test_an_environment_may_lie_in_the_models_folder(check: Check) -> None:
+    text = PARAMETER % ("EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY/env.tar.gz")
+    assert check(config_of(text, "1/model.py", "env.tar.gz")) == []
+
+
+def test_a_backend_of_the_container_has_no_place_in_a_pipeline(check: Check) -> None:
+    files = config_of('backend: "openvino"', "1/model.xml")
+    assert check(files) == []
+    (finding,) = (each for each in check({**files, "m/pipeline.toml": ""}) if each.code == "BAK005")
+    assert finding.what == "backend `openvino` is not in the embedded server"

@@ -78,6 +78,25 @@ def test_other_ways_to_write_it_are_sound(check: Check) -> None:
         ),
         ("CFG013", 'target_name: "y"', 'target_name: "q"', 16, "`q` is no output of the model"),
         ("CFG013", '"y" source_input: "x"', '"y" source_input: [ "x", "z" ]', 16, "has 2 source inputs"),
+        ("CFG013", 'target_name: "y"', 'target_name: [ "y", "y" ]', 16, "target_name `y` stands there twice"),
+        ("CFG025", "shape: [ 4 ]", "shape: [ 2, 3 ]", 9, "output `y` is reshaped from [2, 2] to [2, 3]"),
+        ("CFG025", "shape: [ 4 ]", "shape: [ -1 ]", 9, "output `y` is reshaped from [2, 2] to [-1]"),
+        ("CFG026", "dims: [ 4 ] }", "dims: [ 4 ] format: FORMAT_NCHW }", 5, "input `x` is FORMAT_NCHW with dims [4]"),
+        ("CFG027", "dims: [ 4 ] }", "dims: [ 4 ] is_shape_tensor: true }", 5, "input `x` has `is_shape_tensor`"),
+        (
+            "CFG028",
+            "dynamic_batching",
+            'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/no.so" } }\ndynamic_batching',
+            11,
+            "`/no.so` is not there",
+        ),
+        (
+            "CFG029",
+            "dynamic_batching",
+            "response_cache { enable: true } model_transaction_policy { decoupled: true }\ndynamic_batching",
+            11,
+            "response_cache beside decoupled answers",
+        ),
     ],
 )
 def test_a_broken_line_gives_one_error_that_names_it(

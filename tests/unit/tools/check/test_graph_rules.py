@@ -211,6 +211,14 @@ def test_what_the_stand_in_cannot_do_is_a_warning(check: Check, graph: Graph) ->
     assert (finding.code, finding.severity) == ("ONX012", Severity.WARNING)
 
 
+def test_what_the_stand_in_refuses_is_an_error_where_it_serves(check_ours: Check, graph: Graph) -> None:
+    text = 'backend: "onnxruntime" max_batch_size: 4' + TENSORS % ("4", "4")
+    [finding] = check_ours(files(text + "model_transaction_policy { decoupled: true }", graph(BATCHED)))
+    assert (finding.code, finding.severity) == ("ONX014", Severity.ERROR)
+    [finding] = check_ours(files(text + 'model_operations { op_library_filename: "/no.so" }', graph(BATCHED)))
+    assert (finding.code, finding.what) == ("ONX015", "library `/no.so` is not there")
+
+
 def test_a_file_that_is_no_graph_is_refused(check: Check, repository: Path) -> None:
     [finding] = check(files('backend: "onnxruntime"', b"version https://git-lfs.github.com/spec/v1"))
     assert (finding.code, finding.file) == ("ONX001", repository / "m" / "1" / "model.onnx")

@@ -71,3 +71,25 @@ def test_gpus_go_with_their_kind_only(check: Check, kind: str) -> None:
     (finding,) = (each for each in findings if each.code != "CFG018")
     assert (finding.code, finding.line) == ("CFG019", 6)
     assert finding.cure == f"remove `gpus`, or write `kind: KIND_GPU` in place of {kind}"
+
+
+@pytest.mark.parametrize(
+    ("group", "code", "severity", "what"),
+    [
+        ("passive: true", "CFG035", Severity.ERROR, "every instance group is passive"),
+        ('profile: "0"', "CFG036", Severity.ERROR, "`profile` is for TensorRT plans only"),
+        ("rate_limiter { priority: 2 }", "CFG037", Severity.WARNING, "`rate_limiter` does nothing"),
+        ("count: 0", "CFG038", Severity.WARNING, "count is 0"),
+        ("count: -1", "CFG038", Severity.WARNING, "count is -1"),
+    ],
+)
+def test_what_a_group_cannot_have_is_told(check: Check, group: str, code: str, severity: Severity, what: str) -> None:
+    (finding,) = check({"m/config.pbtxt": f"{ECHO}instance_group {{ {group} }}", "m/1/": ""})
+    assert (finding.code, finding.severity, finding.line, finding.what) == (code, severity, 5, what)
+
+
+def test_one_passive_group_ends_a_server_of_sequences_only(check: Check) -> None:
+    groups = ECHO + "instance_group [ { count: 1 }, { passive: true } ]"
+    assert check({"m/config.pbtxt": groups, "m/1/": ""}) == []
+    (finding,) = check({"m/config.pbtxt": groups + "sequence_batching { }", "m/1/": ""})
+    assert (finding.code, finding.what) == ("CFG035", "an instance group is passive beside sequence_batching")

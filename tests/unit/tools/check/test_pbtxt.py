@@ -59,6 +59,7 @@ def test_the_last_entry_of_a_map_counts_and_all_are_listed() -> None:
         ("input { data_type: float32 }", 1, 20, "did you mean `TYPE_FP32`?"),
         ("input { data_type: INT64 }", 1, 20, "did you mean `TYPE_INT64`?"),
         ("instance_group [ { kind: GPU } ]", 1, 26, "did you mean `KIND_GPU`?"),
+        ("instance_group [ { kind: 7 } ]", 1, 20, "use one of `KIND_AUTO`, `KIND_GPU`, `KIND_CPU` and `KIND_MODEL`"),
         ("wxyz: 1", 1, 1, "remove it; known here are `backend`"),
         ("input [ { }, ]", 1, 14, "remove the comma before this bracket"),
         ("dynamic_batching { }\nsequence_batching { }", 2, 1, "keep one of the two"),
