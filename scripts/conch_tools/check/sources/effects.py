@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from conch_tools.check.sources.names import Function
 from conch_tools.check.sources.source import UTILITIES, Source, argument, dotted, keyword
 
 _STUBS_OWN = frozenset({UTILITIES, "c_python_backend_utils"})
@@ -189,10 +190,13 @@ class Effects:
         return False
 
     def _is_temporary(self, path: ast.expr) -> bool:
-        """Whether a path comes from `tempfile`, or the function around makes one there."""
-        function = self.source.function_of(path)
-        names = (node for node in ast.walk(function or self.source.tree) if isinstance(node, ast.Name))
-        return any(node.id == _TEMPORARY for node in names) and not isinstance(path, ast.Constant)
+        """Whether a path may come from `tempfile`: the function around it uses that module."""
+        return not isinstance(path, ast.Constant) and self.source.function_of(path) in self._with_temporary_files
+
+    @cached_property
+    def _with_temporary_files(self) -> frozenset[Function | None]:
+        names = (node for node in self.source.of(ast.Name) if node.id == _TEMPORARY)
+        return frozenset(map(self.source.function_of, names))
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:

@@ -17,6 +17,12 @@ input { name: "x" data_type: TYPE_FP32 dims: 4 }
 output { name: "y" data_type: TYPE_FP32 dims: 4 }
 """
 
+ADAPTOR = """\
+class TritonPythonModel:
+    def execute(self, requests):
+        return self.answers(requests)
+"""
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
@@ -34,7 +40,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a Conch with a repository and a folder of backends of its own."""
     root = tmp_path / "ours"
     (root / "python_backends" / "echo").mkdir(parents=True)
-    (root / "python_backends" / "echo" / "model.py").touch()
+    (root / "python_backends" / "echo" / "model.py").write_text(ADAPTOR)
     (root / "model_repository" / "n" / "1").mkdir(parents=True)
     (root / "model_repository" / "n" / "config.pbtxt").write_text(CONFIG % "echo")
     monkeypatch.setattr("conch_tools.settings.project_root", lambda: root)
@@ -61,7 +67,7 @@ def test_backends_beside_a_repository_or_named_ones_are_looked_at(settings: Sett
     assert codes(settings, models) == ["BAK002", "CFG008"]
     named = models.parent / "backends"
     (named / "their_own").mkdir(parents=True)
-    (named / "their_own" / "model.py").touch()
+    (named / "their_own" / "model.py").write_text(ADAPTOR)
     assert codes(settings, models, backends=(beside, named)) == ["CFG008"]
     with pytest.raises(SettingsError, match="nowhere is no folder"):
         codes(settings, models, backends=(models / "nowhere",))
