@@ -15,7 +15,7 @@ backend: "python"
 input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] }
 output { name: "y" data_type: TYPE_FP32 dims: [ 4 ] }
 """
-ENVIRONMENT = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "env.tar.gz" } }'
+ENVIRONMENT = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY" } }'
 NAME = 'parameters { key: "tokenizer" value { string_value: "org/net-base" } }'
 EXECUTE = "    def execute(self, requests):\n        return self.pool.answer(requests)\n"
 MODEL = f"class TritonPythonModel:\n{EXECUTE}"
