@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
+from numpy.typing import NDArray
+
 from . import _flows as flows
 from . import _protocol as protocol
 from ._call import Call
@@ -93,6 +95,22 @@ class Client(Tasks):
         """
         call = self._calls.to_model(name, timeout_s, version, request_id)
         return self._run(flows.infer_named(self._catalog, call, inputs, tensors, parameters), call)
+
+    def tensors(
+        self,
+        name: str,
+        /,
+        version: str | int = "",
+        *,
+        inputs: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+        **tensors: object,
+    ) -> dict[str, NDArray[Any]]:
+        """The tensors that `infer` would send for these values, and sends nothing: arrays by name, with the batch
+        dimension where the model has one. BYTES are object arrays of bytes, BF16 is float32.
+        """
+        call = self._calls.to_model(name, timeout_s, version)
+        return self._run(flows.tensors_sent(self._catalog, call, inputs, tensors), call)
 
     def is_live(self, *, timeout_s: float | None = None) -> bool:
         """The server answers and runs. False, not an error, when nobody answers in time."""

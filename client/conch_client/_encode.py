@@ -38,8 +38,21 @@ class Encoded(NamedTuple):
     one_item: bool
 
 
+class Arranged(NamedTuple):
+    """The same as arrays in the shapes that are sent; BYTES are objects of type bytes."""
+
+    arrays: dict[str, Array]
+    one_item: bool
+
+
 def encode(spec: ModelSpec, values: Mapping[str, object], call: Call) -> Encoded:
     """Raises InvalidInput, naming the tensor and the reason, if the values do not fit the model."""
+    arrays, one_item = arrange(spec, values, call)
+    return Encoded([_wire(spec.inputs[name], array) for name, array in arrays.items()], one_item)
+
+
+def arrange(spec: ModelSpec, values: Mapping[str, object], call: Call) -> Arranged:
+    """What `encode` sends, before it is bytes. Raises InvalidInput as it does."""
     _check_names(spec, values, call)
     arrays = {}
     for name, value in values.items():
@@ -55,7 +68,7 @@ def encode(spec: ModelSpec, values: Mapping[str, object], call: Call) -> Encoded
         shapes, one_item = _without_batch(spec, arrays, call), False
     else:
         shapes, one_item = _with_batch(spec, arrays, call)
-    return Encoded([_wire(spec.inputs[name], shapes[name], arrays[name]) for name in arrays], one_item)
+    return Arranged({name: array.reshape(shapes[name]) for name, array in arrays.items()}, one_item)
 
 
 def _check_names(spec: ModelSpec, values: Mapping[str, object], call: Call) -> None:
@@ -155,8 +168,8 @@ def _wrong_shape(spec: ModelSpec, name: str, shape: Shape, call: Call) -> Invali
     return call.error(InvalidInput, f"input '{name}' takes {wanted}{hint}, got shape {list(shape)}")
 
 
-def _wire(tensor: TensorSpec, shape: Shape, array: Array) -> WireTensor:
-    return WireTensor(tensor.name, tensor.datatype, shape, raw_bytes(array, tensor.datatype))
+def _wire(tensor: TensorSpec, array: Array) -> WireTensor:
+    return WireTensor(tensor.name, tensor.datatype, array.shape, raw_bytes(array, tensor.datatype))
 
 
 def raw_bytes(array: Array, datatype: str) -> bytes:

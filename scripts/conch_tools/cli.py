@@ -206,6 +206,38 @@ def infer(
         print(json.dumps(answer, ensure_ascii=takes_less))
 
 
+@app.command()
+def xray(
+    pipeline: Annotated[str, typer.Argument(metavar="NAME[:VERSION]", help="A pipeline or any other model.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="A value, or NAME=VALUE for each tensor; default: the pipeline's first sample."),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="A parameter of the request.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Requests of each caller that are timed.")] = 20,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Callers at once.")] = 1,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME[:VERSION][@HOST:PORT]", help="Another model, compared step by step.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest absolute difference that is none.")] = 1e-4,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with everything here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
+) -> None:
+    """Send one request through a running server step by step: every tensor, and where the time goes."""
+    from conch_tools.xray.measure import Load
+    from conch_tools.xray.run import Asked, shown
+    from conch_tools.xray.run import xray as run
+
+    asked = Asked(inputs or [], parameters or [], Load(repeat, concurrency), against, tolerance)
+    report = run(load_settings(), pipeline, url, asked)
+    shown(report, Console(), html, as_json)
+    if report.problem:
+        _fail(report.problem, 1)
+
+
 @app.command(name="gpu-check")
 def gpu_check(
     output: Annotated[Path | None, typer.Option(help="Also write the findings here, as JSON.")] = None,

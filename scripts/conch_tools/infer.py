@@ -23,17 +23,23 @@ def infer(
     Numbers and lists are written in JSON; a value that begins with @ is the content of that file. Raises SettingsError
     for arguments that do not fit the model, and the client's typed errors.
     """
-    own = dict(_named(each, "--parameter") for each in parameters)
+    own = parameters_of(parameters)
     with Client(url, timeout_s=timeout_s) as client:
         tensors = {tensor.name: tensor for tensor in client.metadata(pipeline).inputs}
-        for shown, inputs in _requests(pipeline, tensors, arguments):
-            answer = client.infer(pipeline, inputs=inputs, parameters={key: _value(own[key]) for key in own})
+        for shown, inputs in requests_of(pipeline, tensors, arguments):
+            answer = client.infer(pipeline, inputs=inputs, parameters=own)
             yield {"input": shown, **_readable(answer)}
 
 
-def _requests(
+def parameters_of(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE each, numbers and the like in JSON. Raises SettingsError."""
+    return {name: _value(value) for name, value in (_named(each, "--parameter") for each in given)}
+
+
+def requests_of(
     pipeline: str, tensors: Mapping[str, TensorMetadata], arguments: Sequence[str]
 ) -> Iterator[tuple[object, Mapping[str, object]]]:
+    """Each request as it is shown and as values by tensor. Raises SettingsError for what does not fit the model."""
     named = [argument for argument in arguments if argument.partition("=")[0] in tensors]
     if named and len(named) == len(arguments):
         given = dict(_named(argument, "an input") for argument in arguments)
@@ -41,7 +47,7 @@ def _requests(
         return
     if len(tensors) != 1:
         wanted = " ".join(f"{name}=..." for name in tensors)
-        raise SettingsError(f"`{pipeline}` takes {len(tensors)} inputs: conch infer {pipeline} {wanted}")
+        raise SettingsError(f"`{pipeline}` takes {len(tensors)} inputs, name each of them: {wanted}")
     (tensor,) = tensors.values()
     for argument in arguments:
         yield argument, {tensor.name: _value_for(tensor, argument)}

@@ -14,7 +14,7 @@ from .._cast import Array
 from .._constants import PIPELINE_INPUTS, QUEUE_TIMEOUT_PARAMETER
 from .._datatypes import BYTES
 from .._decode import decode
-from .._encode import encode
+from .._encode import arrange, encode
 from .._errors import InferenceFailed, InvalidInput, ModelNotFound
 from .._protocol import Parameter, Rpc
 from .._results import InferResult
@@ -106,6 +106,14 @@ def infer_named(
     values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
     checked = arguments.model_parameters(parameters, call)
     return (yield from infer(catalog, call, lambda _: values, checked)).result
+
+
+def tensors_sent(catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object]) -> Flow[dict[str, Array]]:
+    """What `infer_named` would send, asking the server for the model alone."""
+    given = arguments.merged(inputs, tensors, call)
+    spec = yield from learn(catalog, call)
+    values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
+    return arrange(spec, values, call).arrays
 
 
 def public_input(spec: ModelSpec, call: Call) -> str:

@@ -195,6 +195,9 @@ class EmbeddedServer:
             f"--grpc-restricted-protocol={RESTRICTED_APIS}:{ADMIN_HEADER}={self.admin_key}",
             f"--backend-config=python,shm-region-prefix-name={workspace.shared_memory_prefix}",
             f"--exit-timeout-secs={max(1, int(settings.stop_timeout_s - EXIT_MARGIN_S))}",
+            # Where traces go can be said only here; nothing is traced until the trace API asks for it.
+            f"--trace-config=triton,file={workspace.traces}",
+            "--trace-config=level=OFF",
             "--model-control-mode=explicit",
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",

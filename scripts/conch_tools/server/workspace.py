@@ -39,6 +39,7 @@ class Workspace:
         self.folder = Path(tempfile.mkdtemp(prefix=f"conch-{os.getpid()}-"))
         self.backends = self.folder / "backends"
         self.repository = self.folder / "repository"
+        self.traces = self.folder / "trace.json"
         try:
             self._assemble(wheel)
         except OSError as problem:

@@ -7,7 +7,7 @@ import pytest
 
 from conch_client import TensorMetadata
 from conch_tools.errors import SettingsError
-from conch_tools.infer import _requests
+from conch_tools.infer import requests_of
 
 TEXT = TensorMetadata("text", "BYTES", (-1, 1))
 LABELS = TensorMetadata("labels", "BYTES", (-1, -1))
@@ -16,7 +16,7 @@ HORIZON = TensorMetadata("horizon", "INT32", (-1, 1))
 
 
 def requests(arguments: list[str], *tensors: TensorMetadata) -> list[Any]:
-    return [inputs for _, inputs in _requests("p", {each.name: each for each in tensors}, arguments)]
+    return [inputs for _, inputs in requests_of("p", {each.name: each for each in tensors}, arguments)]
 
 
 def test_each_value_for_a_model_of_one_tensor_is_a_request() -> None:
@@ -36,5 +36,5 @@ def test_a_file_stands_for_its_content(tmp_path: Path) -> None:
 
 
 def test_several_tensors_need_their_names() -> None:
-    with pytest.raises(SettingsError, match=r"takes 2 inputs: conch infer p text=\.\.\. labels=\.\.\."):
+    with pytest.raises(SettingsError, match=r"takes 2 inputs, name each of them: text=\.\.\. labels=\.\.\."):
         requests(["good"], TEXT, LABELS)

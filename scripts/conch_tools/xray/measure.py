@@ -1,0 +1,185 @@
+"""Send a plan's request again and again, and find out where its time went: by Triton's trace where it can be had, by
+its counters otherwise. Every step is then asked by itself as well, because an ensemble whose parts are fast alone and
+slow together says something."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+
+from conch_client import ConchError as ClientError
+from conch_tools.xray.counters import AllCounters, Counters, Round, called, since, summed
+from conch_tools.xray.plan import LATEST, Plan, Step, plan_of
+from conch_tools.xray.server import Refused, Server
+from conch_tools.xray.tensors import Array
+from conch_tools.xray.timing import (
+    Called,
+    Parts,
+    Request,
+    StepTime,
+    Timing,
+    mean_parts,
+    middle,
+    timing_of_counters,
+    timing_of_traces,
+    usual_path,
+)
+from conch_tools.xray.tracing import NoTrace, traced
+from conch_tools.xray.walk import Parameters, inputs_of
+
+BUDGET_S = 20.0
+"""After this no further request is sent, of the whole or of one step."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How often the request is sent."""
+
+    repeat: int
+    """By each caller."""
+    concurrency: int
+    """Callers at once."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Requests that were answered."""
+
+    ids: list[str]
+    walls_ms: list[float]
+    rounds: list[Round]
+    """Empty where the server keeps its statistics to itself."""
+
+
+def measured(
+    server: Server, plan: Plan, tensors: Mapping[str, Array], parameters: Parameters, load: Load
+) -> Timing | str:
+    """Where the time goes, or why nobody can say. `tensors` are all wires of a walk."""
+    try:
+        return _measured(server, plan, tensors, parameters, load)
+    except ClientError as problem:
+        return f"a request failed: {problem.problem}"
+
+
+def _measured(
+    server: Server, plan: Plan, tensors: Mapping[str, Array], parameters: Parameters, load: Load
+) -> Timing | str:
+    sent = {name: tensors[name] for name in plan.inputs if name in tensors}
+    try:
+        with traced(server, plan.model, load.repeat * load.concurrency) as traces:
+            asked = _asked(server, plan.model, plan.version, sent, parameters, load)
+            requests = traces.of(asked.ids)
+        remark, (typical, parts) = None, timing_of_traces(plan, requests)
+    except (NoTrace, ValueError) as problem:
+        remark = str(problem)
+        asked = _asked(server, plan.model, plan.version, sent, parameters, load)
+        try:
+            typical, parts = timing_of_counters(plan, asked.rounds)
+        except ValueError as unknown:
+            return f"{remark}; and {unknown}"
+        requests = [typical]
+    alone = {step.name: _alone(server, step, tensors, parameters, load.repeat) for step in plan.steps}
+    return Timing(
+        source="trace" if remark is None else "statistics",
+        remark=remark,
+        requests=len(asked.ids),
+        concurrency=load.concurrency,
+        total_ms=median(each.total_ms for each in requests),
+        wall_ms=median(asked.walls_ms),
+        outside_ms=median(each.outside_ms for each in requests),
+        steps=_step_times(plan, typical, parts, alone, summed(asked.rounds)),
+        typical=typical,
+        path=usual_path(plan, typical, requests),
+        called=tuple(_called(server, plan, asked.rounds, alone)),
+    )
+
+
+def _step_times(
+    plan: Plan,
+    typical: Request,
+    parts: Mapping[str, Parts],
+    alone: Mapping[str, Sequence[Round]],
+    counted: AllCounters,
+) -> dict[str, StepTime]:
+    times = {}
+    for step in plan.steps:
+        by_itself = [mean_parts(each.counted[step.model]) for each in alone[step.name] if step.model in each.counted]
+        times[step.name] = StepTime(
+            inside=parts[step.name],
+            alone=middle(by_itself) if by_itself else None,
+            batch=counted.get(step.model, Counters()).batch,
+            cached=typical.spans[step.name].cached,
+        )
+    return times
+
+
+def _called(
+    server: Server, plan: Plan, rounds: Sequence[Round], alone: Mapping[str, Sequence[Round]]
+) -> Iterator[Called]:
+    """The models that steps call by themselves: they answered whenever the whole was asked, and that step."""
+    of_step = {name: called(by_itself, plan.models) for name, by_itself in alone.items()}
+    counted, asked = summed(rounds), sum(each.asked for each in rounds)
+    models = called(rounds, plan.models)
+    parts = {model: plan_of(model, LATEST, server.config).models - {model} for model in models}
+    for model in models:
+        callers = [name for name, its in of_step.items() if model in its]
+        within = next((each for each in models if model in parts[each]), None)
+        times, mean_ms = counted[model].requests / asked, counted[model].mean_ms
+        yield Called(model, times, mean_ms, callers[0] if len(callers) == 1 else None, within)
+
+
+def _alone(
+    server: Server, step: Step, tensors: Mapping[str, Array], parameters: Parameters, repeat: int
+) -> list[Round]:
+    """One request after the other to one step; no rounds where the server does not count for us, or a request fails."""
+    inputs = inputs_of(step, tensors)
+    try:
+        return _asked(server, step.model, step.version, inputs, parameters, Load(repeat, 1)).rounds
+    except ClientError:
+        return []
+
+
+def _asked(
+    server: Server, model: str, version: str, inputs: Mapping[str, Array], parameters: Parameters, load: Load
+) -> _Asked:
+    """Send the request as often as the load says, at most for BUDGET_S. A lone caller's requests are a round each,
+    those of several callers together are one."""
+    deadline = time.monotonic() + BUDGET_S
+    prefix = f"xray-{secrets.token_hex(6)}"
+    ids = [f"{prefix}-{number}" for number in range(load.repeat * load.concurrency)]
+    a_round = 1 if load.concurrency == 1 else len(ids)
+    asked = _Asked([], [], [])
+
+    def send(request_id: str) -> float | None:
+        if time.monotonic() > deadline:
+            return None
+        began = time.perf_counter()
+        server.client.infer(model, version, inputs=inputs, parameters=dict(parameters), request_id=request_id)
+        return (time.perf_counter() - began) * 1e3
+
+    with ThreadPoolExecutor(load.concurrency, thread_name_prefix="xray") as callers:
+        before = _counters(server)
+        for first in range(0, len(ids), a_round):
+            these = ids[first : first + a_round]
+            walls = dict(zip(these, callers.map(send, these), strict=True))
+            answered = {request_id: wall_ms for request_id, wall_ms in walls.items() if wall_ms is not None}
+            if not answered:
+                break
+            asked.ids.extend(answered)
+            asked.walls_ms.extend(answered.values())
+            after = _counters(server)
+            if before is not None and after is not None:
+                asked.rounds.append(Round(len(answered), since(before, after)))
+            before = after
+    return asked
+
+
+def _counters(server: Server) -> AllCounters | None:
+    try:
+        return server.counters()
+    except Refused:
+        return None
