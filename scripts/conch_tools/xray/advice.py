@@ -64,7 +64,7 @@ def advice(plan: Plan, timing: Timing, facts: Sequence[TensorFacts]) -> list[str
     step = bottleneck_of(plan, timing)
     about = _About(step, timing.steps[step.name], Serving.of(step.config), timing)
     said = [_bottleneck(plan, about)]
-    for rule in (_queueing, _computing):
+    for rule in (_queueing, _working):
         said += rule(about)
     said += _copying(plan, timing, facts)
     said += _together(plan, timing)
@@ -118,7 +118,7 @@ def _queueing(about: _About) -> Iterator[str]:
             "it too, or its instances are still busy with the request before."
         )
     instances = "its one instance takes" if serving.instances == 1 else f"its {serving.instances} instances take"
-    waits = f"Requests wait {in_ms(parts.queue_ms)} for {about.name}, which computes for {in_ms(parts.compute_ms)}"
+    waits = f"Requests wait {in_ms(parts.queue_ms)} for {about.name}, which works for {in_ms(parts.work_ms)}"
     if not serving.max_batch_size:
         cure = "raise instance_group's count"
         yield f"{waits}: {instances} requests one by one and cannot batch (max_batch_size 0): {cure}."
@@ -132,23 +132,27 @@ def _queueing(about: _About) -> Iterator[str]:
         )
 
 
-def _computing(about: _About) -> Iterator[str]:
+def _working(about: _About) -> Iterator[str]:
     parts, timing = about.parts, about.timing
     if about.time.cached:
         yield f"{about.name} was answered from the response cache: a new request takes longer."
         return
-    if parts.compute_ms < max(SMALL_MS, WORTH_TELLING * timing.total_ms) or parts.compute_ms < parts.total_ms / 2:
+    if parts.work_ms < max(SMALL_MS, WORTH_TELLING * timing.total_ms) or parts.work_ms < parts.total_ms / 2:
         return
+    if parts.later_ms > parts.compute_ms:
+        yield (
+            f"{about.name} answers {in_ms(parts.later_ms)} after its `execute` has returned: it works on, and Triton's "
+            "own figures do not show it."
+        )
     calls = [each for each in timing.called if each.of_step in (about.step.name, None) and each.within is None]
     called_ms = sum(each.times * each.mean_ms for each in calls)
+    works = f"{about.name} works for {in_ms(parts.work_ms)}"
     if calls:
         named = ", ".join(f"`{each.model}`" for each in calls)
-        yield (
-            f"{about.name} computes for {in_ms(parts.compute_ms)} and meanwhile asks {named} by itself, which takes "
-            f"{in_ms(called_ms)}: look into that with `conch xray {calls[0].model}`."
-        )
-    if called_ms < parts.compute_ms / 2:
-        yield f"{about.name} computes for {in_ms(parts.compute_ms)}: {_faster(about.serving, timing)}."
+        look = f"look into that with `conch xray {calls[0].model}`"
+        yield f"{works} and meanwhile asks {named} by itself, which takes {in_ms(called_ms)}: {look}."
+    if called_ms < parts.work_ms / 2:
+        yield f"{works}: {_faster(about.serving, timing)}."
 
 
 def _faster(serving: Serving, timing: Timing) -> str:
@@ -221,6 +225,7 @@ def _phases(parts: Parts) -> list[tuple[str, float]]:
         ("taking inputs in", parts.input_ms),
         ("computing", parts.compute_ms),
         ("giving outputs out", parts.output_ms),
+        ("working on before it answered", parts.later_ms),
     ]
 
 

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from conch_client import ConchError as ClientError
@@ -19,13 +19,13 @@ from conch_tools.xray.tensors import Array
 from conch_tools.xray.timing import (
     Called,
     Parts,
-    Request,
     StepTime,
     Timing,
     mean_parts,
     middle,
     timing_of_counters,
     timing_of_traces,
+    typical,
     usual_path,
 )
 from conch_tools.xray.tracing import NoTrace, traced
@@ -72,49 +72,51 @@ def _measured(
     try:
         with traced(server, plan.model, load.repeat * load.concurrency) as traces:
             asked = _asked(server, plan.model, plan.version, sent, parameters, load)
-            requests = traces.of(asked.ids)
-        remark, (typical, parts) = None, timing_of_traces(plan, requests)
+            traced_requests = traces.of(asked.ids)
+        remark, (requests, parts) = None, timing_of_traces(plan, traced_requests)
     except (NoTrace, ValueError) as problem:
         remark = str(problem)
         asked = _asked(server, plan.model, plan.version, sent, parameters, load)
         try:
-            typical, parts = timing_of_counters(plan, asked.rounds)
+            requests, parts = timing_of_counters(plan, asked.rounds)
         except ValueError as unknown:
             return f"{remark}; and {unknown}"
-        requests = [typical]
     alone = {step.name: _alone(server, step, tensors, parameters, load.repeat) for step in plan.steps}
+    total_ms, wall_ms = median(each.total_ms for each in requests), median(asked.walls_ms)
+    counted = summed(asked.rounds)
+    steps = {
+        step.name: StepTime(
+            inside=parts[step.name],
+            alone=_alone_parts(step, alone[step.name], parts[step.name].later_ms > 0, wall_ms - total_ms),
+            batch=counted.get(step.model, Counters()).batch,
+            cached=typical(requests).spans[step.name].cached,
+        )
+        for step in plan.steps
+    }
     return Timing(
         source="trace" if remark is None else "statistics",
         remark=remark,
         requests=len(asked.ids),
         concurrency=load.concurrency,
-        total_ms=median(each.total_ms for each in requests),
-        wall_ms=median(asked.walls_ms),
+        total_ms=total_ms,
+        wall_ms=wall_ms,
         outside_ms=median(each.outside_ms for each in requests),
-        steps=_step_times(plan, typical, parts, alone, summed(asked.rounds)),
-        typical=typical,
-        path=usual_path(plan, typical, requests),
-        called=tuple(_called(server, plan, asked.rounds, alone)),
+        steps=steps,
+        typical=typical(requests),
+        path=usual_path(plan, requests),
+        called=tuple(_called(server, plan, asked.rounds, {name: each.rounds for name, each in alone.items()})),
     )
 
 
-def _step_times(
-    plan: Plan,
-    typical: Request,
-    parts: Mapping[str, Parts],
-    alone: Mapping[str, Sequence[Round]],
-    counted: AllCounters,
-) -> dict[str, StepTime]:
-    times = {}
-    for step in plan.steps:
-        by_itself = [mean_parts(each.counted[step.model]) for each in alone[step.name] if step.model in each.counted]
-        times[step.name] = StepTime(
-            inside=parts[step.name],
-            alone=middle(by_itself) if by_itself else None,
-            batch=counted.get(step.model, Counters()).batch,
-            cached=typical.spans[step.name].cached,
-        )
-    return times
+def _alone_parts(step: Step, asked: _Asked, answers_late: bool, way_ms: float) -> Parts | None:
+    """The medians of a step that was asked by itself; None where nothing was counted. Where it answers late, only the
+    caller's clock tells, less the way there and back."""
+    counted = [mean_parts(each.counted[step.model]) for each in asked.rounds if step.model in each.counted]
+    if not counted:
+        return None
+    parts = middle(counted)
+    late_ms = max(0.0, median(asked.walls_ms) - way_ms - parts.total_ms) if answers_late else 0.0
+    return replace(parts, later_ms=late_ms)
 
 
 def _called(
@@ -132,15 +134,13 @@ def _called(
         yield Called(model, times, mean_ms, callers[0] if len(callers) == 1 else None, within)
 
 
-def _alone(
-    server: Server, step: Step, tensors: Mapping[str, Array], parameters: Parameters, repeat: int
-) -> list[Round]:
-    """One request after the other to one step; no rounds where the server does not count for us, or a request fails."""
+def _alone(server: Server, step: Step, tensors: Mapping[str, Array], parameters: Parameters, repeat: int) -> _Asked:
+    """One request after the other to one step; none where one fails."""
     inputs = inputs_of(step, tensors)
     try:
-        return _asked(server, step.model, step.version, inputs, parameters, Load(repeat, 1)).rounds
+        return _asked(server, step.model, step.version, inputs, parameters, Load(repeat, 1))
     except ClientError:
-        return []
+        return _Asked([], [], [])
 
 
 def _asked(

@@ -16,8 +16,8 @@ from conch_tools.xray.plan import Plan
 from conch_tools.xray.report import Examined, Report
 from conch_tools.xray.tensors import TensorFacts, printable
 from conch_tools.xray.timeline import timeline
-from conch_tools.xray.timing import Parts, Timing
-from conch_tools.xray.words import difference_ms, difference_words, path_words, range_words, sample_words, summary
+from conch_tools.xray.timing import Timing
+from conch_tools.xray.words import difference_ms, difference_words, range_words, sample_words, summary, time_table
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -62,24 +62,20 @@ def _examined(one: Examined) -> Iterator[str]:
 
 def _times(plan: Plan, timing: Timing) -> Iterator[str]:
     slowest = bottleneck_of(plan, timing)
-    headings = ("queue", "input", "compute", "output", "total", "alone", "batch", "adds to the path")
+    (_, headings), *rows = time_table(plan, timing)
     yield '<h3>Milliseconds of each step</h3>\n<div class="scroll"><table><thead><tr><th scope="col">step</th>'
     yield "".join(f'<th scope="col" class="number">{each}</th>' for each in headings)
     yield "</tr></thead><tbody>"
-    for step in plan.steps:
-        time = timing.steps[step.name]
-        alone = "-" if time.alone is None else f"{time.alone.total_ms:.2f}"
-        cells = [*_numbers(time.inside), alone, f"{time.batch:.1f}" if time.batch else "-"]
+    for step, cells in rows:
+        name = step.name if step else ""
         mark = ' class="slowest"' if step is slowest else ""
-        cells += [path_words(timing, step)]
         numbers = "".join(f'<td class="number">{each}</td>' for each in cells)
-        yield f'<tr{mark}><th scope="row">{_code(step.name)}</th>{numbers}</tr>'
+        yield f'<tr{mark}><th scope="row">{_code(name)}</th>{numbers}</tr>'
     yield "</tbody></table></div>"
-
-
-def _numbers(parts: Parts) -> list[str]:
-    numbers = (parts.queue_ms, parts.input_ms, parts.compute_ms, parts.output_ms, parts.total_ms)
-    return [f"{each:.2f}" for each in numbers]
+    yield (
+        '<p class="soft">Medians. total: within the whole; alone: the step asked by itself; path: what it adds to the '
+        "critical path, which decides how long a request takes.</p>"
+    )
 
 
 def _tensors(one: Examined) -> Iterator[str]:

@@ -14,7 +14,7 @@ from conch_tools.xray.plan import Plan
 from conch_tools.xray.report import Examined, Report
 from conch_tools.xray.tensors import printable
 from conch_tools.xray.timing import Timing
-from conch_tools.xray.words import difference_ms, difference_words, path_words, range_words, sample_words, summary
+from conch_tools.xray.words import difference_ms, difference_words, range_words, sample_words, summary, time_table
 
 NAME_CHARACTERS = 18
 """What the names of steps have at least, however narrow the terminal."""
@@ -56,17 +56,13 @@ def _time_table(plan: Plan, timing: Timing) -> Table:
     # Ten columns have no room for more on 80.
     table.padding = (0, 0, 0, 1)
     table.add_column("step", overflow="fold", min_width=NAME_CHARACTERS)
-    for heading in ("queue", "input", "compute", "output", "total", "alone", "batch", "path"):
+    (_, headings), *rows = time_table(plan, timing)
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     slowest = bottleneck_of(plan, timing)
-    for step in plan.steps:
-        time = timing.steps[step.name]
-        inside = time.inside
-        numbers = (inside.queue_ms, inside.input_ms, inside.compute_ms, inside.output_ms, inside.total_ms)
-        alone = "-" if time.alone is None else f"{time.alone.total_ms:.2f}"
-        batch = f"{time.batch:.1f}" if time.batch else "-"
-        cells = (step.name, *(f"{each:.2f}" for each in numbers), alone, batch, path_words(timing, step))
-        table.add_row(*map(_text, cells), style="bold" if step is slowest else None)
+    for step, cells in rows:
+        name = step.name if step else ""
+        table.add_row(*map(_text, (name, *cells)), style="bold" if step is slowest else None)
     return table
 
 

@@ -15,13 +15,14 @@ NAME_CHARACTERS = 30
 TICKS = 5
 SHORTEST_BAR = 0.8
 """Less would not be seen."""
-PHASES = ("queue", "input", "compute", "output")
+PHASES = ("queue", "input", "compute", "output", "later")
 STYLE = """
 .xray text { font: 13px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
 .xray .tick { stroke: var(--rule, #d0d5dc); } .xray .end { text-anchor: end; } .xray .middle { text-anchor: middle; }
 .xray .critical { font-weight: 700; }
 .xray .queue { fill: #d9822b; } .xray .input { fill: #6f86d6; } .xray .compute { fill: #1f8a70; }
 .xray .output { fill: #a55bb0; }
+.xray .later { fill: #7fb8a8; }
 """
 
 
@@ -68,9 +69,9 @@ def _row(span: Span, top: int, scale: float, timing: Timing) -> str:
 
 def _bars(span: Span, y: float, scale: float) -> Iterator[str]:
     start = span.start_ms
-    parts = (span.parts.queue_ms, span.parts.input_ms, span.parts.compute_ms, span.parts.output_ms)
-    for phase, ms in zip(PHASES, parts, strict=True):
-        x, width = NAMES_WIDTH + start * scale, max(SHORTEST_BAR, ms * scale)
+    for phase in PHASES:
+        ms = getattr(span.parts, f"{phase}_ms")
+        x, width = NAMES_WIDTH + start * scale, max(SHORTEST_BAR if ms else 0.0, ms * scale)
         yield (
             f'<rect class="{phase}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}">'
             f"<title>{_said(span.step)}: {phase} {in_ms(ms)}</title></rect>"

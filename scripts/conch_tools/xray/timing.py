@@ -4,7 +4,7 @@ the whole takes. Pure: what was traced or counted in, times in milliseconds out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
@@ -12,6 +12,9 @@ from conch_tools.xray.counters import NS_A_MS, Counters, Round, summed
 from conch_tools.xray.plan import Plan
 
 Source = Literal["trace", "statistics"]
+
+SHORTEST_LATER_MS = 0.3
+"""The ensemble itself takes up to this to hand an answer on."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,19 @@ class Parts:
     compute_ms: float
     output_ms: float
     """Copying the outputs and handing them on; the next step may have begun meanwhile."""
+    later_ms: float = 0.0
+    """From there to the answer, where it came later: Triton's clock stops when `execute` returns, but a step that
+    answers through response senders goes on working."""
 
     @property
     def total_ms(self) -> float:
-        """All four."""
-        return self.queue_ms + self.input_ms + self.compute_ms + self.output_ms
+        """All of them."""
+        return self.queue_ms + self.input_ms + self.output_ms + self.work_ms
+
+    @property
+    def work_ms(self) -> float:
+        """What the step's own code takes."""
+        return self.compute_ms + self.later_ms
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,11 @@ class Span:
     def end_ms(self) -> float:
         """When it was done."""
         return self.start_ms + self.parts.total_ms
+
+    @property
+    def computed_ms(self) -> float:
+        """When it had its outputs. How long handing them on takes depends on the others in its batch as well."""
+        return self.end_ms - self.parts.output_ms
 
 
 @dataclass(frozen=True)
@@ -118,18 +134,19 @@ class Timing:
     called: tuple[Called, ...] = field(default=())
 
 
-def timing_of_traces(plan: Plan, requests: Sequence[Request]) -> tuple[Request, dict[str, Parts]]:
-    """The typical one of traced requests, and each step's median parts. Raises ValueError when a step is missing."""
-    missing = [step.name for step in plan.steps if not all(step.name in each.spans for each in requests)]
-    if missing or not requests:
+def timing_of_traces(plan: Plan, traced: Sequence[Request]) -> tuple[list[Request], dict[str, Parts]]:
+    """Traced requests, the shortest first, and each step's median parts. Raises ValueError when a step is missing."""
+    missing = [step.name for step in plan.steps if not all(step.name in each.spans for each in traced)]
+    if missing or not traced:
         raise ValueError(f"no time of {', '.join(missing) or 'any request'} was traced")
-    by_length = sorted(requests, key=lambda each: each.total_ms)
+    requests = sorted((_with_late_answers(plan, each) for each in traced), key=lambda each: each.total_ms)
     parts = {step.name: middle([each.spans[step.name].parts for each in requests]) for step in plan.steps}
-    return by_length[len(by_length) // 2], parts
+    return requests, parts
 
 
-def timing_of_counters(plan: Plan, rounds: Sequence[Round]) -> tuple[Request, dict[str, Parts]]:
-    """The same from what Triton counted: a step's mean within a round, the median over rounds.
+def timing_of_counters(plan: Plan, rounds: Sequence[Round]) -> tuple[list[Request], dict[str, Parts]]:
+    """The same from what Triton counted: one request that is laid out from each step's mean within a round, the median
+    over rounds.
 
     Steps of one model share its counters, so each is given their mean. Raises ValueError when a step was not counted.
     """
@@ -143,7 +160,12 @@ def timing_of_counters(plan: Plan, rounds: Sequence[Round]) -> tuple[Request, di
     spans = _laid_out(plan, parts, lambda step: counted[step].cache_hits > 0)
     ends = [span.end_ms for span in spans.values()]
     whole = [each.counted[plan.model].mean_ms for each in rounds if plan.model in each.counted]
-    return Request(max([*ends, median(whole)] if whole else ends), spans), parts
+    request = Request(max([*ends, median(whole)] if whole else ends), spans)
+    if len(plan.steps) == 1:
+        # Of several steps nobody could say which one answered late.
+        request = _with_late_answers(plan, request)
+        parts = {name: span.parts for name, span in request.spans.items()}
+    return [request], parts
 
 
 def mean_parts(counters: Counters) -> Parts:
@@ -158,26 +180,43 @@ def critical_path(plan: Plan, request: Request) -> dict[str, float]:
     """The steps that the answer waited for: from the one that was done last back to what each of them waited for. Each
     adds the time until the next one began, the last one that until the answer: together they are the whole."""
     path: list[str] = []
-    waiting_for = list(plan.steps)
+    waiting_for = [step for step in plan.steps if set(plan.outputs).intersection(step.outputs.values())]
     while waiting_for:
-        last = max(waiting_for, key=lambda step: request.spans[step.name].end_ms)
+        last = max(waiting_for, key=lambda step: request.spans[step.name].computed_ms)
         path.insert(0, last.name)
         waiting_for = plan.before(last)
     begins = [0.0, *(request.spans[name].start_ms for name in path[1:]), request.total_ms]
     return {name: max(0.0, end - begin) for name, begin, end in zip(path, begins[:-1], begins[1:], strict=True)}
 
 
-def usual_path(plan: Plan, typical: Request, requests: Sequence[Request]) -> dict[str, float]:
+def usual_path(plan: Plan, requests: Sequence[Request]) -> dict[str, float]:
     """The critical path of the typical request. What a step adds is the median over the requests that waited for it."""
-    paths = [critical_path(plan, each) for each in (typical, *requests)]
-    return {name: median(path[name] for path in paths if name in path) for name in paths[0]}
+    paths = [critical_path(plan, each) for each in requests]
+    return {
+        name: median(path[name] for path in paths if name in path) for name in critical_path(plan, typical(requests))
+    }
+
+
+def typical(requests: Sequence[Request]) -> Request:
+    """The middle one of requests that are sorted by length."""
+    return requests[len(requests) // 2]
+
+
+def _with_late_answers(plan: Plan, request: Request) -> Request:
+    """The request with the time in which a step of the critical path was done for Triton, but had not answered."""
+    path = critical_path(plan, request)
+    spans = dict(request.spans)
+    for name, adds_ms in path.items():
+        span = spans[name]
+        late_ms = adds_ms - span.parts.total_ms - (span.start_ms if name == next(iter(path)) else 0.0)
+        if late_ms >= SHORTEST_LATER_MS:
+            spans[name] = replace(span, parts=replace(span.parts, later_ms=late_ms))
+    return replace(request, spans=spans)
 
 
 def middle(values: Sequence[Parts]) -> Parts:
     """The median of each phase; of one value at least."""
-    columns = zip(*((each.queue_ms, each.input_ms, each.compute_ms, each.output_ms) for each in values), strict=True)
-    queue, taking, computing, giving = (median(column) for column in columns)
-    return Parts(queue, taking, computing, giving)
+    return Parts(*(median(column) for column in zip(*(vars(each).values() for each in values), strict=True)))
 
 
 def _laid_out(plan: Plan, parts: Mapping[str, Parts], is_cached: Callable[[str], bool]) -> dict[str, Span]:

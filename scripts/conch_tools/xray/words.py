@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from conch_tools.xray.advice import in_ms
 from conch_tools.xray.diff import StepDifference, first_divergence
-from conch_tools.xray.plan import Step
+from conch_tools.xray.plan import Plan, Step
 from conch_tools.xray.report import Examined, Report
 from conch_tools.xray.tensors import TensorFacts
 from conch_tools.xray.timing import Timing
@@ -69,9 +69,22 @@ def difference_ms(report: Report, pair: StepDifference) -> str:
     )
 
 
-def path_words(timing: Timing, step: Step) -> str:
-    """The milliseconds that a step adds to the critical path, nothing of one that is not on it."""
-    return f"{timing.path[step.name]:.2f}" if step.name in timing.path else ""
+def time_table(plan: Plan, timing: Timing) -> Iterator[tuple[Step | None, list[str]]]:
+    """The headings, with no step, then each step with its numbers in milliseconds. Columns with nothing to say are left
+    out: `later` where every step answered when it was done, `batch` where no requests were joined."""
+    times = timing.steps.values()
+    later = any(each.inside.later_ms for each in times)
+    batched = any(each.batch > 1 for each in times)
+    optional = [*(["later"] if later else []), "total", "alone", *(["batch"] if batched else []), "path"]
+    yield None, ["queue", "input", "compute", "output", *optional]
+    for step in plan.steps:
+        time = timing.steps[step.name]
+        inside = time.inside
+        phases = [inside.queue_ms, inside.input_ms, inside.compute_ms, inside.output_ms]
+        cells = [f"{ms:.2f}" for ms in (*phases, *([inside.later_ms] if later else []), inside.total_ms)]
+        cells += ["-" if time.alone is None else f"{time.alone.total_ms:.2f}"]
+        cells += [f"{time.batch:.1f}" if time.batch else "-"] if batched else []
+        yield step, [*cells, f"{timing.path[step.name]:.2f}" if step.name in timing.path else ""]
 
 
 def range_words(facts: TensorFacts) -> str:
