@@ -228,6 +228,15 @@ class TestInfer:
         assert client.infer("double", x=[1, 2])["y"].tolist() == [2, 4]
         assert fake.received[0]["x"].shape == (1, 2)
 
+    def test_what_would_be_sent_can_be_seen_without_sending_it(self, client: Client, fake: FakeTriton) -> None:
+        sent = client.tensors("double", x=[1, 2])["x"]
+        assert sent.dtype == np.float32
+        assert sent.tolist() == [[1, 2]]
+        assert client.tensors("embed", inputs={"text": ["a", "bc"]})["text"].tolist() == [[b"a"], [b"bc"]]
+        with pytest.raises(InvalidInput, match="has no input 'z'"):
+            client.tensors("double", z=1)
+        assert not fake.requests
+
     def test_a_named_version_is_asked_for(self, client: Client, fake: FakeTriton) -> None:
         for version in ("1", 1):
             assert client.infer("double", version, x=[1, 2]).version == "1"
