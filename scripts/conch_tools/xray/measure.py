@@ -19,6 +19,7 @@ from conch_tools.xray.tensors import Array
 from conch_tools.xray.timing import (
     Called,
     Parts,
+    Request,
     StepTime,
     Timing,
     mean_parts,
@@ -31,6 +32,8 @@ from conch_tools.xray.timing import (
 from conch_tools.xray.tracing import NoTrace, traced
 from conch_tools.xray.walk import Parameters, inputs_of
 
+COUNTING_WAIT_S = 0.5
+POLL_S = 0.005
 BUDGET_S = 20.0
 """After this no further request is sent, of the whole or of one step."""
 
@@ -70,17 +73,10 @@ def _measured(
 ) -> Timing | str:
     sent = {name: tensors[name] for name in plan.inputs if name in tensors}
     try:
-        with traced(server, plan.model, load.repeat * load.concurrency) as traces:
-            asked = _asked(server, plan.model, plan.version, sent, parameters, load)
-            traced_requests = traces.of(asked.ids)
-        remark, (requests, parts) = None, timing_of_traces(plan, traced_requests)
-    except (NoTrace, ValueError) as problem:
-        remark = str(problem)
-        asked = _asked(server, plan.model, plan.version, sent, parameters, load)
-        try:
-            requests, parts = timing_of_counters(plan, asked.rounds)
-        except ValueError as unknown:
-            return f"{remark}; and {unknown}"
+        inside = _inside(server, plan, sent, parameters, load)
+    except ValueError as unknown:
+        return str(unknown)
+    asked, requests, parts = inside.asked, inside.requests, inside.parts
     alone = {step.name: _alone(server, step, tensors, parameters, load.repeat) for step in plan.steps}
     total_ms, wall_ms = median(each.total_ms for each in requests), median(asked.walls_ms)
     counted = summed(asked.rounds)
@@ -94,8 +90,8 @@ def _measured(
         for step in plan.steps
     }
     return Timing(
-        source="trace" if remark is None else "statistics",
-        remark=remark,
+        source="trace" if inside.remark is None else "statistics",
+        remark=inside.remark,
         requests=len(asked.ids),
         concurrency=load.concurrency,
         total_ms=total_ms,
@@ -106,6 +102,34 @@ def _measured(
         path=usual_path(plan, requests),
         called=tuple(_called(server, plan, asked.rounds, {name: each.rounds for name, each in alone.items()})),
     )
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What was found out of the whole's requests."""
+
+    asked: _Asked
+    remark: str | None
+    """Why they could not be traced."""
+    requests: list[Request]
+    """The shortest first."""
+    parts: dict[str, Parts]
+    """Of each step."""
+
+
+def _inside(server: Server, plan: Plan, sent: Mapping[str, Array], parameters: Parameters, load: Load) -> _Inside:
+    """By traces, else by counters. Raises ValueError where there is neither."""
+    try:
+        with traced(server, plan.model, load.repeat * load.concurrency) as traces:
+            asked = _asked(server, plan.model, plan.version, sent, parameters, load)
+            requests = traces.of(asked.ids)
+        return _Inside(asked, None, *timing_of_traces(plan, requests))
+    except (NoTrace, ValueError) as problem:
+        asked = _asked(server, plan.model, plan.version, sent, parameters, load)
+        try:
+            return _Inside(asked, str(problem), *timing_of_counters(plan, asked.rounds))
+        except ValueError as unknown:
+            raise ValueError(f"{problem}; and {unknown}") from problem
 
 
 def _alone_parts(step: Step, asked: _Asked, answers_late: bool, way_ms: float) -> Parts | None:
@@ -123,9 +147,11 @@ def _called(
     server: Server, plan: Plan, rounds: Sequence[Round], alone: Mapping[str, Sequence[Round]]
 ) -> Iterator[Called]:
     """The models that steps call by themselves: they answered whenever the whole was asked, and that step."""
-    of_step = {name: called(by_itself, plan.models) for name, by_itself in alone.items()}
+    of_step = {name: called(by_itself, plan.models) for name, by_itself in alone.items() if by_itself}
     counted, asked = summed(rounds), sum(each.asked for each in rounds)
-    models = called(rounds, plan.models)
+    models = [
+        each for each in called(rounds, plan.models) if not of_step or any(each in its for its in of_step.values())
+    ]
     parts = {model: plan_of(model, LATEST, server.config).models - {model} for model in models}
     for model in models:
         callers = [name for name, its in of_step.items() if model in its]
@@ -171,15 +197,24 @@ def _asked(
                 break
             asked.ids.extend(answered)
             asked.walls_ms.extend(answered.values())
-            after = _counters(server)
+            after = _counters(server, before, model, len(answered))
             if before is not None and after is not None:
                 asked.rounds.append(Round(len(answered), since(before, after)))
             before = after
     return asked
 
 
-def _counters(server: Server) -> AllCounters | None:
+def _counters(
+    server: Server, before: AllCounters | None = None, model: str = "", answered: int = 0
+) -> AllCounters | None:
+    """The counters now; or, as Triton counts a request a moment after its answer, once they hold these answers."""
+    deadline = time.monotonic() + COUNTING_WAIT_S
     try:
-        return server.counters()
+        while True:
+            now = server.counters()
+            counted = since(before or {}, now).get(model, Counters()).requests
+            if counted >= answered or time.monotonic() > deadline:
+                return now
+            time.sleep(POLL_S)
     except Refused:
         return None

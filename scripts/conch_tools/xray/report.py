@@ -63,6 +63,7 @@ class Report:
 
     @property
     def problem(self) -> str | None:
-        """Of either."""
-        of_other = self.other.problem if self.other is not None else None
-        return self.one.problem or (of_other and f"{self.other.target}: {of_other}" if self.other else None)
+        """What keeps either from answering."""
+        if self.one.problem or self.other is None or self.other.problem is None:
+            return self.one.problem
+        return f"{self.other.target}: {self.other.problem}"

@@ -3,6 +3,7 @@ for (the statistics of all models at once, trace settings) through Triton's own 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,6 @@ from conch_tools.xray.plan import Config
 
 GRPC_ADMIN_HEADER = f"triton-grpc-protocol-{ADMIN_HEADER}"
 """What Triton calls over gRPC the header that opens a restricted API."""
-LOCAL_HOSTS = ("localhost", "127.", "[::1]")
 SHORT_S = 5.0
 """For what Triton answers without work."""
 NO_PROXY = ("grpc.enable_http_proxy", 0)
@@ -33,10 +33,9 @@ class Server:
 
     def __init__(self, url: str, admin_key: str | None, timeout_s: float) -> None:
         """`url` is host:port of gRPC; `admin_key` opens the trace API of a server of Conch's own."""
-        self.url = url
         self.client = Client(url, timeout_s=timeout_s)
         options = [NO_PROXY] if self.is_local else []
-        self._triton = InferenceServerClient(url, channel_args=options)
+        self._triton = InferenceServerClient(self.client.endpoint, channel_args=options)
         self._headers = {} if admin_key is None else {GRPC_ADMIN_HEADER: admin_key}
         self._configs: dict[tuple[str, str], Config] = {}
 
@@ -51,8 +50,12 @@ class Server:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine."""
-        return self.url.startswith(LOCAL_HOSTS)
+        """Whether it runs on this machine, by its address alone."""
+        host = self.client.endpoint.rpartition(":")[0].strip("[]")
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     def config(self, model: str, version: str) -> Config:
         """A model's configuration, asked once. Raises the client's errors."""

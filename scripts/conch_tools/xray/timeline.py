@@ -20,6 +20,9 @@ STYLE = """
 .xray text { font: 13px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
 .xray .tick { stroke: var(--rule, #d0d5dc); } .xray .end { text-anchor: end; } .xray .middle { text-anchor: middle; }
 .xray .critical { font-weight: 700; }
+@media (prefers-color-scheme: dark) {
+  .xray text { fill: var(--ink, #e6e9ed); } .xray .tick { stroke: var(--rule, #3a424c); }
+}
 .xray .queue { fill: #d9822b; } .xray .input { fill: #6f86d6; } .xray .compute { fill: #1f8a70; }
 .xray .output { fill: #a55bb0; }
 .xray .later { fill: #7fb8a8; }

@@ -118,10 +118,10 @@ def test_a_model_that_counted_nothing_meanwhile_or_was_loaded_anew_is_left_out()
     assert grown["a"].mean_ms == 2.0
 
 
-def test_models_that_answer_in_every_round_are_called_by_a_step_and_strangers_requests_are_not() -> None:
+def test_models_that_answer_in_most_rounds_are_called_by_a_step_and_strangers_requests_are_not() -> None:
     often = {"embed": counted(1), "search_index": counted(1)}
-    rounds = [Round(1, often), Round(1, {**often, "digits": counted(9)}), Round(1, often)]
+    rounds = [Round(1, often), Round(1, {**often, "digits": counted(9)}), Round(1, {})]
     assert called(rounds, frozenset({"search_index"})) == ["embed"]
-    assert called([Round(4, {"embed": counted(3)})], frozenset()) == []
+    assert called([Round(40, {"embed": counted(3)})], frozenset()) == []
     assert called([], frozenset()) == []
-    assert summed(rounds)["embed"].requests == 3
+    assert summed(rounds)["embed"].requests == 2
