@@ -125,10 +125,11 @@ def _queueing(about: _About) -> Iterator[str]:
     elif not serving.batches:
         yield f"{waits}: {instances} requests one by one: let them be joined with `dynamic_batching {{ }}`."
     else:
+        delay = f"queue delay {in_ms(serving.queue_delay_ms)}" if serving.queue_delay_ms else "no queue delay"
         yield (
             f"{waits}, {about.time.batch:.1f} items at a time: raise instance_group's count (now {serving.instances}; "
             f"each one needs its memory again), or let more of them be joined (max_batch_size "
-            f"{serving.max_batch_size}, queue delay {in_ms(serving.queue_delay_ms)})."
+            f"{serving.max_batch_size}, {delay})."
         )
 
 
@@ -214,8 +215,8 @@ def _at_the_caller(timing: Timing) -> Iterator[str]:
     way_ms = timing.wall_ms - timing.total_ms
     if way_ms > max(2 * SMALL_MS, timing.wall_ms / 3):
         yield (
-            f"{in_ms(way_ms)} of {in_ms(timing.wall_ms)} at the caller are the way there and back: the network, and "
-            "reading and writing the messages."
+            f"{in_ms(way_ms)} of {in_ms(timing.wall_ms)} at the caller are the way there and back: the network, the "
+            "messages, and with several callers this command itself."
         )
 
 

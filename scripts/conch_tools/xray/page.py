@@ -7,6 +7,7 @@ or to run anything, should that ever fail.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator
 from html import escape
 from importlib.resources import files
@@ -19,6 +20,7 @@ from conch_tools.xray.timeline import timeline
 from conch_tools.xray.timing import Timing
 from conch_tools.xray.words import difference_ms, difference_words, range_words, sample_words, summary, time_table
 
+NAMED, AS_CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -49,7 +51,7 @@ def _examined(one: Examined) -> Iterator[str]:
     yield f'<p class="soft">Asked at {_code(one.target.url)}.</p>'
     if one.problem:
         yield f'<p class="bad">{_said(one.problem)}</p>'
-    yield "<ul>" + "".join(f"<li>{_said(sentence)}</li>" for sentence in (*one.advice, *summary(one))) + "</ul>"
+    yield "<ul>" + "".join(map(_item, (*one.advice, *summary(one)))) + "</ul>"
     if isinstance(one.timing, Timing):
         yield "<h3>Timeline of a request of median length</h3>"
         yield f'<div class="scroll">{timeline(one.plan, one.timing)}</div>'
@@ -109,7 +111,7 @@ def _image(kind: str, content: bytes) -> str:
 
 
 def _differences(report: Report) -> Iterator[str]:
-    yield "<ul>" + "".join(f"<li>{_said(sentence)}</li>" for sentence in difference_words(report)) + "</ul>"
+    yield "<ul>" + "".join(map(_item, difference_words(report))) + "</ul>"
     yield '<div class="scroll"><table><thead><tr><th scope="col">step</th><th scope="col">of the other</th>'
     yield '<th scope="col">tensor</th><th scope="col">difference</th><th scope="col" class="number">ms</th>'
     yield "</tr></thead><tbody>"
@@ -122,6 +124,11 @@ def _differences(report: Report) -> Iterator[str]:
             kind = ' class="bad"' if found.beyond else ""
             yield f"<tr>{names}<td>{_code(wire)}</td><td{kind}>{_said(found.words)}</td>{ms}</tr>"
     yield "</tbody></table></div>"
+
+
+def _item(sentence: str) -> str:
+    """A sentence with its names, which stand between backticks, set as code."""
+    return f"<li>{NAMED.sub(AS_CODE, _said(sentence))}</li>"
 
 
 def _said(text: str) -> str:
