@@ -120,12 +120,16 @@ def values_of(report: Report) -> dict[str, Any]:
     return {wire: array.reshape(-1).tolist() for wire, array in report.one.walk.tensors.items()}
 
 
+def environment(server: EmbeddedServer) -> dict[str, str]:
+    """By which the command finds the server, its repository and its key."""
+    own = server.options.settings.model_dump(exclude_defaults=True)
+    return {f"CONCH_{name.upper()}": str(value) for name, value in own.items()}
+
+
 def run(server: EmbeddedServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command itself, in a process of its own."""
-    own = server.options.settings.model_dump(exclude_defaults=True)
-    environment = {f"CONCH_{name.upper()}": str(value) for name, value in own.items()}
     command = [sys.executable, "-m", "conch_tools", "xray", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment(server), capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -244,16 +248,27 @@ def test_whoever_traces_already_is_not_disturbed(small: EmbeddedServer, look: Lo
 
 
 def test_an_interrupt_switches_tracing_off(small: EmbeddedServer, wait_until: WaitUntil) -> None:
-    own = small.options.settings.model_dump(exclude_defaults=True)
-    environment = {f"CONCH_{name.upper()}": str(value) for name, value in own.items()}
     command = [sys.executable, "-m", "conch_tools", "xray", "first", "[1, 2]", "--repeat", "1000"]
     with Server(small.grpc_url, small.admin_key, 5.0) as server:
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, env=environment(small), stderr=subprocess.PIPE, text=True) as process:
             wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         assert errors == "conch: interrupted\n"
         assert server.trace_settings("first")["trace_level"] == ["OFF"]
+
+
+def test_what_a_killed_one_left_is_taken_over(small: EmbeddedServer, look: Look, wait_until: WaitUntil) -> None:
+    command = [sys.executable, "-m", "conch_tools", "xray", "first", "[1, 2]", "--repeat", "1000"]
+    with Server(small.grpc_url, small.admin_key, 5.0) as server:
+        with subprocess.Popen(command, env=environment(small), stderr=subprocess.DEVNULL) as process:
+            wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
+            process.kill()
+        assert server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"]
+        assert timing_of(look(small, "first", "[1, 2]")).source == "trace"
+        assert server.trace_settings("first")["trace_level"] == ["OFF"]
+        (file,) = server.trace_settings("first")["trace_file"]
+        assert not list(Path(file).parent.glob("trace.json*"))
 
 
 def test_the_first_step_that_differs_between_two_versions_is_named(small: EmbeddedServer, look: Look) -> None:
