@@ -251,9 +251,12 @@ def test_an_interrupt_switches_tracing_off(small: EmbeddedServer, wait_until: Wa
     command = [sys.executable, "-m", "conch_tools", "xray", "first", "[1, 2]", "--repeat", "1000"]
     with Server(small.grpc_url, small.admin_key, 5.0) as server:
         with subprocess.Popen(command, env=environment(small), stderr=subprocess.PIPE, text=True) as process:
-            wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            try:
+                wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=30)
+            finally:
+                process.kill()
         assert errors == "conch: interrupted\n"
         assert server.trace_settings("first")["trace_level"] == ["OFF"]
 
@@ -262,8 +265,10 @@ def test_what_a_killed_one_left_is_taken_over(small: EmbeddedServer, look: Look,
     command = [sys.executable, "-m", "conch_tools", "xray", "first", "[1, 2]", "--repeat", "1000"]
     with Server(small.grpc_url, small.admin_key, 5.0) as server:
         with subprocess.Popen(command, env=environment(small), stderr=subprocess.DEVNULL) as process:
-            wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
-            process.kill()
+            try:
+                wait_until(lambda: server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"], "it traces")
+            finally:
+                process.kill()
         assert server.trace_settings("first")["trace_level"] == ["TIMESTAMPS"]
         assert timing_of(look(small, "first", "[1, 2]")).source == "trace"
         assert server.trace_settings("first")["trace_level"] == ["OFF"]

@@ -35,7 +35,9 @@ from conch_tools.xray.walk import Parameters, inputs_of
 COUNTING_WAIT_S = 0.5
 POLL_S = 0.005
 BUDGET_S = 20.0
-"""After this no further request is sent, of the whole or of one step."""
+"""After this no further request to the whole is sent."""
+STEP_BUDGET_S = 5.0
+"""The same of each step."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Load:
     """By each caller."""
     concurrency: int
     """Callers at once."""
+    budget_s: float = BUDGET_S
+    """After this no further one is sent."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _alone(server: Server, step: Step, tensors: Mapping[str, Array], parameters:
     """One request after the other to one step; none where one fails."""
     inputs = inputs_of(step, tensors)
     try:
-        return _asked(server, step.model, step.version, inputs, parameters, Load(repeat, 1))
+        return _asked(server, step.model, step.version, inputs, parameters, Load(repeat, 1, STEP_BUDGET_S))
     except ClientError:
         return _Asked([], [], [])
 
@@ -172,9 +176,9 @@ def _alone(server: Server, step: Step, tensors: Mapping[str, Array], parameters:
 def _asked(
     server: Server, model: str, version: str, inputs: Mapping[str, Array], parameters: Parameters, load: Load
 ) -> _Asked:
-    """Send the request as often as the load says, at most for BUDGET_S. A lone caller's requests are a round each,
+    """Send the request as often as the load says, within its budget. A lone caller's requests are a round each,
     those of several callers together are one."""
-    deadline = time.monotonic() + BUDGET_S
+    deadline = time.monotonic() + load.budget_s
     prefix = f"xray-{secrets.token_hex(6)}"
     ids = [f"{prefix}-{number}" for number in range(load.repeat * load.concurrency)]
     a_round = 1 if load.concurrency == 1 else len(ids)
