@@ -88,23 +88,30 @@ def build(
 def parity(
     names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every pipeline of the repository.")] = False,
+    corpus: Annotated[Path | None, typer.Option(help="Inputs of your own: text, .jsonl or .csv.")] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this pipeline instead of the reference.")] = None,
+    against_profile: Annotated[str | None, typer.Option(help="Compare with the same, served with a profile.")] = None,
+    against_url: Annotated[str | None, typer.Option(help="Compare with a server at this gRPC address.")] = None,
+    profile: Profile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.")] = None,
 ) -> None:
-    """Compare what is served with the reference libraries, over gRPC and HTTP. Exit code 1 when something differs."""
+    """Compare answers with the reference libraries', or with another server's. Exit code 1 when they miss the gate."""
     from rich.console import Console
 
-    from conch_tools.errors import SettingsError
-    from conch_tools.parity import parity as run
-    from conch_tools.parity import verdicts_table
-    from conch_tools.pipelines import load_pipelines
-    from conch_tools.serve import require_repository
+    from conch_tools.parity.report import render, shown
+    from conch_tools.parity.run import Other
+    from conch_tools.parity.run import parity as run
 
-    if bool(names) == every:
-        raise SettingsError("name the pipelines to compare, or say --all")
-    settings = load_settings()
-    require_repository(settings)
-    verdicts = run(settings, load_pipelines(settings.repository, names or []), _say)
-    Console().print(verdicts_table(verdicts))
-    if any(verdict.problem for verdict in verdicts):
+    other = Other(against, against_profile, against_url)
+    verdicts = run(load_settings(profile=profile), names or [], every, corpus, other, _say)
+    if as_json:
+        print(render(verdicts))
+    else:
+        Console().print(shown(verdicts), soft_wrap=True)
+    if output is not None:
+        output.write_text(render(verdicts) + "\n", encoding="utf-8")
+    if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
 

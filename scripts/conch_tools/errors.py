@@ -11,7 +11,9 @@
     │   └── ParityError         they were made, but their answers differ from the reference
     ├── AlreadyRunning          a server of this checkout already listens there
     ├── NotRunning              there is no server of this checkout to stop or to ask
-    └── WrongAnswers            the server runs, but a pipeline answers its sample wrongly
+    ├── WrongAnswers            the server runs, but a pipeline answers its sample wrongly
+    ├── NoAnswer                a server refuses a request that is to be compared
+    └── CorpusError             a file of inputs cannot be read
 
 Every message names what is wrong and what to do about it; the command line prints it alone, without a stack trace.
 """
@@ -146,3 +148,21 @@ class WrongAnswers(ConchError):
     """The server runs, but a pipeline did not answer its sample request as its pipeline.toml says."""
 
     exit_code = 9
+
+
+class NoAnswer(ConchError):
+    """A server refuses, or does not answer, a request whose answer is to be compared."""
+
+
+class CorpusError(ConchError):
+    """A file of inputs cannot be read. `line` is the one at fault, from 1; None when it is the file."""
+
+    exit_code = 2
+
+    def __init__(self, file: Path, line: int | None, problem: str) -> None:
+        super().__init__(file, line, problem)
+        self.file, self.line, self.problem = file, line, problem
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.problem}"

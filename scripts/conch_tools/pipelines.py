@@ -137,11 +137,27 @@ class Sample(_Strict):
     """Whether the answer holds as long as the pipeline is well; false where data that changes at run time decides."""
 
 
+class Likeness(_Strict):
+    """How far answers may be off from others. What it does not say must be the same."""
+
+    max_abs_difference: Annotated[float, Field(gt=0)]
+    """Of every number of an answer."""
+    max_flips: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the cases whose best label may be another."""
+    min_span_f1: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """F1 of things found: entities, answers, items of a catalogue."""
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] = -1.0
+    """Of every vector."""
+
+
 class Gates(_Strict):
     """What a build must reach; one that does not is refused."""
 
     max_abs_difference: Annotated[float, Field(gt=0)] = 1e-4
     """Of every number of an answer, from the reference library's."""
+    variant: Likeness | None = None
+    """What another variant, version or server is held against by `conch parity`; without it, the same gate as a build.
+    """
     minimum: Mapping[str, float] = {}
     """Measured quality by name (`accuracy`, `f1`), which held-out data must reach."""
     maximum: Mapping[str, float] = {}
@@ -199,12 +215,17 @@ class Pipeline(_Strict):
 
     def sample_inputs(self, sample: Sample) -> dict[str, Any]:
         """The values to send for a sample, by public tensor."""
-        return {tensor: self._value(tensor, value) for tensor, value in sample.input.items()}
+        return {tensor: value_to_send(tensor, value, self.folder) for tensor, value in sample.input.items()}
 
-    def _value(self, tensor: str, value: Json) -> Any:
-        if tensor == "image":
-            return (self.folder / value).read_bytes()
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
+
+def value_to_send(tensor: str, value: Json, folder: Path) -> Any:
+    """What a value stands for: of `image`, the content of a file in `folder`; a table as the text of a JSON object.
+
+    Raises OSError when the file cannot be read.
+    """
+    if tensor == "image":
+        return (folder / value).read_bytes()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
 
 
 def visible_folders(repository: Path) -> list[Path]:

@@ -1,17 +1,18 @@
 """What turns a pipeline.toml into artifacts and into a reference: one builder a task.
 
 A builder loads its source model once, when it is made. `stage` writes what the steps serve; `reference` asks the source
-library the same questions that the server will be asked, so it never looks at what was staged.
+library the same questions that the server will be asked, so it never looks at what was staged. The questions are those
+of `corpus`, or a user's own.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from conch_tools.build.quality import Quality
-from conch_tools.build.reference import Reference
+from conch_tools.build.reference import Item, Reference
 from conch_tools.build.staging import Staged
 from conch_tools.pipelines import Pipeline, Task
 
@@ -25,8 +26,11 @@ class Builder(Protocol):
     def stage(self, staged: Staged) -> None:
         """Write every artifact of the pipeline's steps."""
 
-    def reference(self) -> Reference:
-        """A corpus and what the source library makes of it."""
+    def corpus(self) -> Sequence[Item]:
+        """What a build asks: mixed, awkward, and the same every time."""
+
+    def reference(self, items: Sequence[Item]) -> Reference:
+        """What the source library makes of each item."""
 
     def quality(self) -> Quality | None:
         """How to measure the served pipeline on held-out data; None where there is none."""

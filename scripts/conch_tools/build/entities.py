@@ -5,6 +5,7 @@ The reference is transformers' own pipeline, which cuts long texts into the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from transformers import AutoModelForTokenClassification, PreTrainedModel, TokenClassificationPipeline
@@ -13,7 +14,7 @@ from conch_steps.entities import SCORE_DIGITS
 from conch_tools.build.entity_f1 import EntityF1
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
-from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row, mixed_texts
+from conch_tools.build.reference import Item, Reference, StepAnswers, json_row, mixed_texts, text_items, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
@@ -24,6 +25,8 @@ from conch_tools.training import TokenTraining, token_training
 from conch_tools.training.ner import TokenLogits
 
 ROLE = "entities"
+UNJOINED = "none"
+"""The aggregation strategy that leaves every token by itself."""
 
 
 class TokenClassifierBuilder:
@@ -38,6 +41,7 @@ class TokenClassifierBuilder:
         self._model = self._classifier()
         self._tokenizer = fast_tokenizer(pipeline, self._folder)
         self._parameters = step_parameters(pipeline, ROLE)
+        self._strategy = self._parameters.get("aggregation_strategy", "simple")
         self._max_tokens, self._overlap = (self._number(key) for key in ("max_tokens", "overlap"))
         most = min(self._model.config.max_position_embeddings, self._tokenizer.model_max_length)
         if self._max_tokens > most:
@@ -55,21 +59,25 @@ class TokenClassifierBuilder:
         graph = staged.version(self._pipeline.step("model")) / "model.onnx"
         export_ragged(TokenLogits(self._model), self._max_tokens, "logits", graph)
 
-    def reference(self) -> Reference:
-        """transformers' own answers, one text at a time."""
-        strategy = self._parameters.get("aggregation_strategy", "simple")
-        # transformers cuts no windows where tokens stay by themselves.
-        windows = {} if strategy == "none" else {"stride": self._overlap}
-        ask = TokenClassificationPipeline(
-            model=self._model, tokenizer=self._tokenizer, aggregation_strategy=strategy, device="cpu", **windows
-        )
+    def corpus(self) -> Sequence[Item]:
+        """Texts of every length that the reference can answer as the step does."""
         texts = mixed_texts([sample.input["text"] for sample in self._pipeline.samples])
-        if not windows:
+        if self._strategy == UNJOINED:
             texts = [text for text in texts if len(self._tokenizer(text)["input_ids"]) < self._max_tokens]
+        return text_items(texts)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
+        """transformers' own answers, one text at a time."""
+        # transformers cuts no windows where tokens stay by themselves.
+        windows = {} if self._strategy == UNJOINED else {"stride": self._overlap}
+        ask = TokenClassificationPipeline(
+            model=self._model, tokenizer=self._tokenizer, aggregation_strategy=self._strategy, device="cpu", **windows
+        )
+        texts = [texts_of(item, "text")[0] for item in items]
         rows = [json_row([_described(each, text) for each in ask(text)] if text else []) for text in texts]
         return Reference(
             library="transformers",
-            items=[byte_item(text=text) for text in texts],
+            items=items,
             steps=[StepAnswers(self._pipeline.step(ROLE), {"entities": rows})],
             tolerance=self._pipeline.gates.max_abs_difference,
         )

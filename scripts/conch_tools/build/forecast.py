@@ -6,6 +6,7 @@ The reference normalises by itself, in torch, so it shares nothing with the step
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +52,12 @@ class ForecastBuilder:
                 dynamic_axes={"window": {0: "rows"}, "quantiles": {0: "rows"}},
             )
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Histories of 1 to 200 values: stretches of the record, its differences, a wave, a constant."""
+        return _corpus()
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """The PyTorch network's answers, one history at a time."""
-        items = _corpus()
         windows, levels, quantiles = zip(*(self._asked(item["history"]) for item in items), strict=True)
         restored = [
             (newest + scale * rows[: int(item["horizon"][0])].double()).float()
@@ -95,7 +99,6 @@ class ForecastBuilder:
 
 
 def _corpus() -> list[Item]:
-    """Histories of 1 to 200 values: stretches of the record, its differences, a wave, a constant."""
     chance = np.random.default_rng(training.SEED)
     record = training.series()
     wave = np.sin(np.arange(LONGEST) / 3).astype(np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import OPSET
-from conch_tools.build.reference import Reference, StepAnswers, byte_item
+from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item
 from conch_tools.build.staging import Staged
 from conch_tools.build.text import ranked
 from conch_tools.errors import BuildError
@@ -53,15 +54,19 @@ class ImageClassifierBuilder:
             )
         staged.write_labels(self._pipeline.step("labels"), self._training.labels)
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """The training's pictures for it."""
+        return [byte_item(image=image) for image in self._training.corpus()]
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """The PyTorch network's answers, one image at a time."""
-        images = self._training.corpus()
+        images = [item["image"][0] for item in items]
         pixels = self._decoder.decode(np.array(images, dtype=np.object_).reshape(-1, 1))
         with torch.no_grad():
             logits = [self._network(torch.from_numpy(each[None]))[0].numpy() for each in pixels]
         return Reference(
             library="PyTorch",
-            items=[byte_item(image=image) for image in images],
+            items=items,
             steps=[
                 StepAnswers(self._pipeline.step("decode"), {"pixels": list(pixels)}),
                 StepAnswers(self._pipeline.step("model"), {"logits": logits}),

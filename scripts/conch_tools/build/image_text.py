@@ -12,7 +12,7 @@ import itertools
 import json
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from conch_steps.zero_shot import SLOT
 from conch_tools.build.image_text_quality import MatchAccuracy
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import OPSET, export_ragged
-from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, Rows, StepAnswers, byte_item
+from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, Rows, StepAnswers, byte_item, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
@@ -107,17 +107,29 @@ class ImageTextBuilder:
         _open_dims(words, {"embedding": {1: "dim"}})
         self._export_vision(self._file(staged, "vision", "model.onnx"))
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """The samples, then noise pictures of many sizes with one to all of the labels that fit the model."""
+        samples = [self._pipeline.sample_inputs(sample) for sample in self._pipeline.samples]
+        known = dict.fromkeys([*itertools.chain.from_iterable(sample["labels"] for sample in samples), *WORDS])
+        limit = self._model.config.text_config.max_position_embeddings
+        words = [each for each in known if len(self._tokenizer(self._template.replace(SLOT, each)).input_ids) <= limit]
+        chance = random.Random(len(words))
+        items = [byte_item(image=sample["image"], labels=sample["labels"]) for sample in samples]
+        for number in range(CORPUS_SIZE - len(items)):
+            some = chance.sample(words, 1 + number % len(words))
+            items.append(byte_item(image=_noise(chance.choice(SIDES), chance.choice(SIDES), number), labels=some))
+        return items
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """transformers' pipeline, one image at a time."""
         load: Any = transformers_pipeline  # its overloads know none of a task that is only known when it runs
         ask = load(self._pipeline.task, model=self._model, tokenizer=self._tokenizer, image_processor=self._processor)
-        items = self._corpus()
         images = [Image.open(io.BytesIO(item["image"][0])).convert("RGB") for item in items]
         pixels = [self._processor(images=image, return_tensors="pt")["pixel_values"] for image in images]
         with torch.no_grad():
             embeddings = [ImageSide(self._model)(each)[0].numpy() for each in pixels]
         answers = [
-            ask(image, candidate_labels=[raw.decode() for raw in item["labels"]], hypothesis_template=self._template)
+            ask(image, candidate_labels=texts_of(item, "labels"), hypothesis_template=self._template)
             for image, item in zip(images, items, strict=True)
         ]
         ranked: dict[str, Rows] = {
@@ -155,19 +167,6 @@ class ImageTextBuilder:
     def _template(self) -> str:
         """The hypothesis template in the match step's config.pbtxt."""
         return step_parameters(self._pipeline, "match").get("hypothesis_template", DEFAULT_TEMPLATE)
-
-    def _corpus(self) -> list[Item]:
-        """The samples, then noise pictures of many sizes with one to all of the labels that fit the model."""
-        samples = [self._pipeline.sample_inputs(sample) for sample in self._pipeline.samples]
-        known = dict.fromkeys([*itertools.chain.from_iterable(sample["labels"] for sample in samples), *WORDS])
-        limit = self._model.config.text_config.max_position_embeddings
-        words = [each for each in known if len(self._tokenizer(self._template.replace(SLOT, each)).input_ids) <= limit]
-        chance = random.Random(len(words))
-        items = [byte_item(image=sample["image"], labels=sample["labels"]) for sample in samples]
-        for number in range(CORPUS_SIZE - len(items)):
-            some = chance.sample(words, 1 + number % len(words))
-            items.append(byte_item(image=_noise(chance.choice(SIDES), chance.choice(SIDES), number), labels=some))
-        return items
 
     def _export_vision(self, path: Path) -> None:
         side = self._model.config.vision_config.image_size

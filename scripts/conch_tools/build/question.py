@@ -18,7 +18,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrai
 from conch_tools.build.answer_quality import AnswerF1, HeldoutQuestion
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
-from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row, mixed_texts
+from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item, json_row, mixed_texts, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
@@ -83,13 +83,17 @@ class QuestionAnsweringBuilder:
             segments=True,
         )
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Questions on awkward, short and long contexts."""
+        return [byte_item(question=question, context=context) for question, context in _corpus(self._pipeline)]
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """transformers' algorithm on the source model, one question at a time."""
-        pairs = _corpus(self._pipeline)
+        pairs = [(texts_of(item, "question")[0], texts_of(item, "context")[0]) for item in items]
         answers = [json_row([asdict(self._answer(*pair))]) for pair in pairs]
         return Reference(
             library="transformers",
-            items=[byte_item(question=question, context=context) for question, context in pairs],
+            items=items,
             steps=[StepAnswers(self._pipeline.step(ROLE), {"answers": answers})],
             tolerance=self._pipeline.gates.max_abs_difference,
         )

@@ -21,8 +21,6 @@ Rows = Sequence[npt.NDArray[Any]]
 Item = Mapping[str, npt.NDArray[Any]]
 """What is asked: public input tensors by name, without a batch dimension."""
 
-BATCH_SIZES = (1, 2, 7, 32)
-"""Parity is asked in batches of these sizes, each as one request and as concurrent single requests."""
 CORPUS_SIZE = 48
 LONGEST_WORDS = 400
 
@@ -61,6 +59,16 @@ def _bytes_of(values: Sequence[str | bytes]) -> npt.NDArray[np.object_]:
     return np.array([each.encode() if isinstance(each, str) else each for each in values], dtype=np.object_)
 
 
+def texts_of(item: Item, tensor: str) -> list[str]:
+    """The texts of one of an item's BYTES tensors."""
+    return [raw.decode() for raw in item[tensor]]
+
+
+def text_items(texts: Sequence[str]) -> list[Item]:
+    """Items of pipelines that take one `text`."""
+    return [byte_item(text=text) for text in texts]
+
+
 def json_row(value: object) -> npt.NDArray[np.object_]:
     """A structured answer as the BYTES [1] tensor that carries it."""
     return np.array([json.dumps(value, ensure_ascii=False).encode()], dtype=np.object_)
@@ -82,22 +90,3 @@ def mixed_texts(seeds: Sequence[str], count: int = CORPUS_SIZE) -> list[str]:
     chance = random.Random(len(words))
     lengths = [min(LONGEST_WORDS, int(chance.paretovariate(0.8) * 4)) for _ in range(max(0, count - len(awkward)))]
     return [*awkward, *(" ".join(chance.choices(words, k=length)) for length in lengths)]
-
-
-def batches_of(items: int) -> list[range]:
-    """Index ranges of the parity batches of every size, from the start of the corpus."""
-    ranges: list[range] = []
-    for size in BATCH_SIZES:
-        starts = range(0, items - size + 1, size)
-        ranges.extend(range(start, start + size) for start in list(starts)[: max(2, CORPUS_SIZE // size // 4)])
-    return ranges
-
-
-def largest_difference(answer: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """The largest absolute difference; infinite when shapes differ or a value is not a number."""
-    if answer.shape != expected.shape:
-        return float("inf")
-    if answer.size == 0:
-        return 0.0
-    difference = float(np.max(np.abs(answer.astype(np.float64) - expected.astype(np.float64))))
-    return difference if np.isfinite(difference) else float("inf")

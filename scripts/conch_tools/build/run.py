@@ -17,12 +17,13 @@ from typing import IO
 
 from conch_client import Client
 from conch_tools.build.builder import builder_of
-from conch_tools.build.parity import Agreement, OverGrpc, check_graph, check_server
+from conch_tools.build.parity import Agreement, check_graph, check_server
 from conch_tools.build.quality import Quality
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
 from conch_tools.build.workers import in_workers
 from conch_tools.errors import BuildError
+from conch_tools.parity.protocols import OverGrpc
 from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import free_ports
@@ -77,7 +78,7 @@ def stage(folder: Path, staging: Path) -> StagedBuild:
     staged = Staged.fresh(pipeline, staging)
     builder = builder_of(pipeline)
     builder.stage(staged)
-    reference = builder.reference()
+    reference = builder.reference(builder.corpus())
     model = pipeline.step("model")
     graph = check_graph(pipeline.name, reference, model, staged.version(model) / "model.onnx")
     return StagedBuild(staged, reference, builder.quality(), graph, time.monotonic() - started)

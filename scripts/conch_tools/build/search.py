@@ -23,7 +23,7 @@ from conch_steps.retrieval import DISLIKE_WEIGHT, SCORE_DIGITS
 from conch_steps.retrieval_query import DEFAULT_COUNT
 from conch_tools.build.quality import Quality
 from conch_tools.build.recall import Recall, read_judgements
-from conch_tools.build.reference import Reference, StepAnswers, byte_item, json_row
+from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item, json_row, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.text import token_limit
@@ -68,14 +68,18 @@ class RetrievalBuilder:
         for step in STEPS:
             seed.write(staged.version(self._pipeline.step(step)))
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """What is judged, without the questions where two scores are too near to say which comes first."""
+        decided = [question for question in self._questions() if not self._is_tied(question)]
+        return [byte_item(query=json.dumps(question, ensure_ascii=False)) for question in decided]
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """Exact search in numpy over sentence-transformers' vectors."""
-        asked = [(question, self._answer(question)) for question in self._questions()]
-        decided = [(question, answer) for question, answer in asked if answer is not None]
+        answers = [json_row(self._answer(json.loads(texts_of(item, "query")[0]))) for item in items]
         return Reference(
             library="sentence-transformers, exact search",
-            items=[byte_item(query=json.dumps(question, ensure_ascii=False)) for question, _ in decided],
-            steps=[StepAnswers(self._pipeline.step("index"), {"results": [json_row(answer) for _, answer in decided]})],
+            items=items,
+            steps=[StepAnswers(self._pipeline.step("index"), {"results": answers})],
             tolerance=self._pipeline.gates.max_abs_difference,
         )
 
@@ -106,21 +110,25 @@ class RetrievalBuilder:
                 question["disliked"] = [next(each.id for each in self._items if each.id not in question["liked"])]
         return [*(dict(sample.input["query"]) for sample in self._pipeline.samples), *questions]
 
-    def _answer(self, question: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        """The answer, or None where two scores are too near to say which comes first."""
+    def _answer(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+        items = [item.model_dump() for item in self._items]
+        return [
+            {"id": items[row].pop("id"), "score": round(score, SCORE_DIGITS), "item": items[row]}
+            for row, score in self._best(question)[: question.get("k", DEFAULT_COUNT)]
+        ]
+
+    def _is_tied(self, question: Mapping[str, Any]) -> bool:
+        best = self._best(question)[: question.get("k", DEFAULT_COUNT) + 1]
+        return any(one - next_ < TIE for (_, one), (_, next_) in itertools.pairwise(best))
+
+    def _best(self, question: Mapping[str, Any]) -> list[tuple[int, float]]:
+        """All rows that may answer and their scores, best first."""
         scores = self._vectors @ self._direction(question)
         named = {question.get("item"), *question.get("liked", ()), *question.get("disliked", ())}
         wanted = question.get("filter", {})
-        items = [item.model_dump() for item in self._items]
-        rows = [row for row, item in enumerate(items) if item["id"] not in named and _fits(item, wanted)]
-        rows.sort(key=lambda row: -scores[row])
-        best = rows[: question.get("k", DEFAULT_COUNT) + 1]
-        if any(scores[one] - scores[next_] < TIE for one, next_ in itertools.pairwise(best)):
-            return None
-        return [
-            {"id": items[row].pop("id"), "score": round(float(scores[row]), SCORE_DIGITS), "item": items[row]}
-            for row in best[: question.get("k", DEFAULT_COUNT)]
-        ]
+        items = enumerate(item.model_dump() for item in self._items)
+        rows = [(row, float(scores[row])) for row, item in items if item["id"] not in named and _fits(item, wanted)]
+        return sorted(rows, key=lambda each: -each[1])
 
     def _direction(self, question: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         if "text" in question:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from conch_steps.features import ENTITY, SCHEMA_FILE
 from conch_steps.soft_vote import MEMBERS_FILE
 from conch_tools.build.feature_repo import write_feature_repo
 from conch_tools.build.quality import LabelAccuracy, Quality
-from conch_tools.build.reference import CORPUS_SIZE, Reference, StepAnswers, byte_item
+from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, StepAnswers, byte_item, texts_of
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
 from conch_tools.errors import BuildError
@@ -56,9 +56,13 @@ class TabularClassifierBuilder:
         write_onnx(model, self._classifier, len(self._training.columns), "probabilities")
         staged.write_labels(self._pipeline.step("labels"), self._training.labels)
 
-    def reference(self) -> Reference:
-        """scikit-learn's answers for held-out patients: given whole, without what has a default, and by entity."""
-        items, matrix = corpus_of(self._pipeline, self._training)
+    def corpus(self) -> Sequence[Item]:
+        """Held-out patients: given whole, without what has a default, and by entity."""
+        return corpus_of(self._pipeline, self._training)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
+        """scikit-learn's answers."""
+        matrix = matrix_of(self._pipeline, self._training, items)
         answers = self._classifier.predict_proba(matrix)
         return Reference(
             library="scikit-learn",
@@ -100,9 +104,13 @@ class TabularVoteBuilder:
         weights.write_text(json.dumps(dict(self._pipeline.members), indent=2) + "\n", encoding="utf-8")
         staged.write_labels(self._pipeline.step("labels"), self._training.labels)
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Held-out patients: given whole, without what has a default, and by entity."""
+        return corpus_of(self._rows_of, self._training)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """The weighted average of scikit-learn's answers, and each member's own."""
-        items, matrix = corpus_of(self._rows_of, self._training)
+        matrix = matrix_of(self._rows_of, self._training, items)
         opinions = {name: each.predict_proba(matrix) for name, each in self._classifiers.items()}
         weights = list(self._pipeline.members.values())
         average = np.average(np.stack(list(opinions.values())), axis=0, weights=weights)
@@ -142,27 +150,45 @@ def write_onnx(path: Path, classifier: Any, columns: int, output: str) -> None:
     onnx.save(model, str(path))
 
 
-def corpus_of(pipeline: Pipeline, training: TabularTraining) -> tuple[list[Mapping[str, Any]], npt.NDArray[np.float32]]:
-    """What is asked, and the rows that it means, FP32 [n, columns]."""
-    defaults = {name: each.default for name, each in pipeline.features.items() if each.default is not None}
+def corpus_of(pipeline: Pipeline, training: TabularTraining) -> list[Item]:
+    """Held-out patients in three forms: all values, some left to their defaults, an entity with other values."""
     chance = random.Random(CORPUS_SIZE)
     _, heldout = training.split()
+    with_default = sorted(_defaults(pipeline))
     asked: list[dict[str, Any]] = []
-    meant: list[Mapping[str, float | str]] = []
     for number, patient in enumerate(heldout[:CORPUS_SIZE]):
-        values = dict(patient.values)
-        absent = chance.sample(sorted(defaults), k=chance.randint(1, len(defaults)))
+        absent = chance.sample(with_default, k=chance.randint(1, len(with_default)))
         if number % 3 == 0:
-            asked.append(values)
-            meant.append(values)
+            asked.append(dict(patient.values))
         elif number % 3 == 1:
-            asked.append({name: value for name, value in values.items() if name not in absent})
-            meant.append(values | {name: defaults[name] for name in absent})
+            asked.append({name: value for name, value in patient.values.items() if name not in absent})
         else:
             other = {name: heldout[-1 - number].values[name] for name in absent}
             asked.append({ENTITY: patient.entity, **other})
-            meant.append(values | other)
-    return [byte_item(features=json.dumps(each)) for each in asked], training.matrix(meant)
+    return [byte_item(features=json.dumps(each)) for each in asked]
+
+
+def matrix_of(pipeline: Pipeline, training: TabularTraining, items: Sequence[Item]) -> npt.NDArray[np.float32]:
+    """The rows that items mean, FP32 [n, columns]: what is given, what is known of the entity, the defaults.
+
+    Raises BuildError for an entity that is not known and for a feature that has no value.
+    """
+    known = {each.entity: each.values for each in training.patients()}
+    rows: list[dict[str, float | str]] = []
+    for item in items:
+        given = json.loads(texts_of(item, "features")[0])
+        entity = given.pop(ENTITY, None)
+        if entity is not None and entity not in known:
+            raise BuildError(pipeline.name, f"the training's data have no {ENTITY} {entity!r}")
+        row = {**_defaults(pipeline), **known.get(entity, {}), **given}
+        if missing := pipeline.features.keys() - row.keys():
+            raise BuildError(pipeline.name, f"a row lacks {', '.join(sorted(missing))}")
+        rows.append(row)
+    return training.matrix(rows)
+
+
+def _defaults(pipeline: Pipeline) -> dict[str, float | str]:
+    return {name: each.default for name, each in pipeline.features.items() if each.default is not None}
 
 
 def ranked(answers: npt.NDArray[np.floating[Any]], labels: Sequence[str]) -> dict[str, list[npt.NDArray[Any]]]:

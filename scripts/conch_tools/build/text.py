@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
-from conch_tools.build.reference import Reference, StepAnswers, byte_item, mixed_texts
+from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError
@@ -60,16 +60,20 @@ class EmbeddingBuilder:
             staged.version(self._pipeline.step("model")) / "model.onnx",
         )
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Texts of every length."""
+        return sample_items(self._pipeline)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """sentence-transformers' own answers, one text at a time."""
         from sentence_transformers import SentenceTransformer
 
         source = SentenceTransformer(str(self._folder), device="cpu")
         source.max_seq_length = token_limit(self._pipeline)
-        texts = sample_texts(self._pipeline)
+        texts = _texts(items)
         vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
         later = [StepAnswers(self._pipeline.step("model"), {"embedding": list(vectors)})]
-        return _reference(self._pipeline, "sentence-transformers", texts, self._tokenizer, later)
+        return _reference(self._pipeline, "sentence-transformers", items, self._tokenizer, later)
 
     def quality(self) -> Quality | None:
         """None: equal to its source is all that an embedding can be."""
@@ -101,17 +105,20 @@ class TextClassifierBuilder:
         )
         staged.write_labels(self._pipeline.step("labels"), self._training.labels)
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Texts of every length."""
+        return sample_items(self._pipeline)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """The PyTorch model's answers with its own tokenizer, one text at a time."""
-        texts = sample_texts(self._pipeline)
         source_tokenizer = fast_tokenizer(self._pipeline, self._folder)
         limit = token_limit(self._pipeline)
-        logits = [_logits(self._model, source_tokenizer, text, limit) for text in texts]
+        logits = [_logits(self._model, source_tokenizer, text, limit) for text in _texts(items)]
         later = [
             StepAnswers(self._pipeline.step("model"), {"logits": logits}),
             StepAnswers(self._pipeline.step("labels"), ranked(logits, self._training.labels)),
         ]
-        return _reference(self._pipeline, "PyTorch", texts, self._tokenizer, later)
+        return _reference(self._pipeline, "PyTorch", items, self._tokenizer, later)
 
     def quality(self) -> Quality | None:
         """Accuracy on the training's held-out texts."""
@@ -119,9 +126,13 @@ class TextClassifierBuilder:
         return LabelAccuracy("text", [text.encode() for text, _ in heldout], [label for _, label in heldout])
 
 
-def sample_texts(pipeline: Pipeline) -> list[str]:
+def sample_items(pipeline: Pipeline) -> list[Item]:
     """The parity corpus of a pipeline of single texts."""
-    return mixed_texts([sample.input["text"] for sample in pipeline.samples])
+    return text_items(mixed_texts([sample.input["text"] for sample in pipeline.samples]))
+
+
+def _texts(items: Sequence[Item]) -> list[str]:
+    return [texts_of(item, "text")[0] for item in items]
 
 
 def ranked(
@@ -193,12 +204,12 @@ def _logits(
 
 
 def _reference(
-    pipeline: Pipeline, library: str, texts: Sequence[str], tokenizer: Tokenizer, later: Sequence[StepAnswers]
+    pipeline: Pipeline, library: str, items: Sequence[Item], tokenizer: Tokenizer, later: Sequence[StepAnswers]
 ) -> Reference:
-    ids = [np.array(tokenizer.encode(text).ids, dtype=np.int32) for text in texts]
+    ids = [np.array(tokenizer.encode(text).ids, dtype=np.int32) for text in _texts(items)]
     return Reference(
         library=library,
-        items=[byte_item(text=text) for text in texts],
+        items=items,
         steps=[StepAnswers(pipeline.step("tokenize"), {"input_ids": ids}), *later],
         tolerance=pipeline.gates.max_abs_difference,
     )

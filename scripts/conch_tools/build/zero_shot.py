@@ -24,7 +24,7 @@ from conch_steps.zero_shot_similarity import DEFAULT_SCALE
 from conch_tools.build.builder import Builder
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
-from conch_tools.build.reference import Reference, StepAnswers, byte_item, mixed_texts
+from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item, mixed_texts, texts_of
 from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
@@ -70,7 +70,11 @@ class SimilarityBuilder:
     def stage(self, staged: Staged) -> None:
         """Nothing: the step computes with what another pipeline serves."""
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Texts of every length, each with one to five labels."""
+        return _corpus(self._pipeline)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """Softmax of scaled cosines, by sentence-transformers from its own encodings of one text at a time."""
         from sentence_transformers import SentenceTransformer, util
 
@@ -86,7 +90,7 @@ class SimilarityBuilder:
             best = scores.sort(descending=True, stable=True)
             return [labels[index] for index in best.indices.tolist()], best.values.tolist()
 
-        return _reference(self._pipeline, "sentence-transformers", ask)
+        return _reference(self._pipeline, items, "sentence-transformers", ask)
 
     def quality(self) -> Quality | None:
         """Accuracy on texts and labels that the template was not chosen by."""
@@ -137,7 +141,11 @@ class EntailmentBuilder:
             segments=self._classes.segments,
         )
 
-    def reference(self) -> Reference:
+    def corpus(self) -> Sequence[Item]:
+        """Texts of every length, each with one to five labels."""
+        return _corpus(self._pipeline)
+
+    def reference(self, items: Sequence[Item]) -> Reference:
         """transformers' zero-shot-classification pipeline, one text at a time."""
         classify: Any = transformers_pipeline(
             "zero-shot-classification", model=self._model, tokenizer=self._source_tokenizer, device="cpu"
@@ -147,7 +155,7 @@ class EntailmentBuilder:
             answer = classify(text, list(labels), hypothesis_template=self._template)
             return answer["labels"], answer["scores"]
 
-        return _reference(self._pipeline, "transformers", ask)
+        return _reference(self._pipeline, items, "transformers", ask)
 
     def quality(self) -> Quality | None:
         """Accuracy if the pipeline has a gate for it: the model may be for another language or field."""
@@ -162,7 +170,7 @@ def _step_parameters(pipeline: Pipeline) -> Mapping[str, str]:
     return parameters
 
 
-def _reference(pipeline: Pipeline, library: str, ask: Ask) -> Reference:
+def _corpus(pipeline: Pipeline) -> list[Item]:
     # transformers refuses an empty text, which is answered here.
     texts = [text for text in mixed_texts([sample.input["text"] for sample in pipeline.samples]) if text]
     given = [label for sample in pipeline.samples for label in sample.input["labels"]]
@@ -171,12 +179,16 @@ def _reference(pipeline: Pipeline, library: str, ask: Ask) -> Reference:
     for index in range(len(texts)):
         count = LABELS_AN_ITEM[index % len(LABELS_AN_ITEM)]
         rows.append([known[(index + place) % len(known)] for place in range(count)])
-    answers = [ask(text, labels) for text, labels in zip(texts, rows, strict=True)]
+    return [byte_item(text=text, labels=labels) for text, labels in zip(texts, rows, strict=True)]
+
+
+def _reference(pipeline: Pipeline, items: Sequence[Item], library: str, ask: Ask) -> Reference:
+    answers = [ask(texts_of(item, "text")[0], texts_of(item, "labels")) for item in items]
     names = [np.array([label.encode() for label in labels], dtype=np.object_) for labels, _ in answers]
     scores = [np.array(each, dtype=np.float32) for _, each in answers]
     return Reference(
         library=library,
-        items=[byte_item(text=text, labels=labels) for text, labels in zip(texts, rows, strict=True)],
+        items=items,
         steps=[StepAnswers(pipeline.step(STEP), {"label": names, "score": scores})],
         tolerance=pipeline.gates.max_abs_difference,
     )

@@ -93,7 +93,7 @@ def test_a_folder_becomes_a_step_and_a_graph_that_agree_with_transformers(make: 
     staged = Staged.fresh(pipeline, tmp_path / "staging")
     builder = TokenClassifierBuilder(pipeline)
     builder.stage(staged)
-    reference = builder.reference()
+    reference = builder.reference(builder.corpus())
 
     step = staged.version("people_entities")
     reader = EntityReader(
