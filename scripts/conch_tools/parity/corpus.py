@@ -146,7 +146,7 @@ def _csv_lines(file: Path, text: str, inputs: Sequence[Input]) -> Iterator[tuple
                 raise CorpusError(file, reader.line_num, "this line has fewer columns than the header")
             yield reader.line_num, {each.name: _cell(each, row[each.name]) for each in inputs}
     except csv.Error as problem:
-        raise CorpusError(file, reader.line_num, f"this is no CSV: {problem}") from problem
+        raise CorpusError(file, reader.line_num + 1, f"this is no CSV: {problem}") from problem
 
 
 def _cell(tensor: Input, cell: str) -> Any:
