@@ -99,16 +99,16 @@ def parity(
     """Compare answers with the reference libraries', or with another server's. Exit code 1 when they miss the gate."""
     from rich.console import Console
 
-    from conch_tools.parity.report import render, shown
-    from conch_tools.parity.run import Other
+    from conch_tools.parity.report import render, show
     from conch_tools.parity.run import parity as run
+    from conch_tools.parity.with_another import Other
 
     other = Other(against, against_profile, against_url)
     verdicts = run(load_settings(profile=profile), names or [], every, corpus, other, _say)
     if as_json:
         print(render(verdicts))
     else:
-        Console().print(shown(verdicts), soft_wrap=True)
+        show(verdicts, Console())
     if output is not None:
         output.write_text(render(verdicts) + "\n", encoding="utf-8")
     if not all(verdict.passed for verdict in verdicts):

@@ -102,7 +102,7 @@ def _are_vectors(arrays: Sequence[Array]) -> bool:
 def compare(expected: Row, got: Row, vectors: frozenset[str] = frozenset()) -> Case:
     """Measure one answer by another."""
     case = Case({})
-    for name, want in expected.items():
+    for name, want in sorted(expected.items()):
         if name not in got:
             case.unlike = case.unlike or f"`{name}` is missing"
         elif name == SCORE and LABEL in expected:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,10 +17,12 @@ from conch_tools.parity.verdict import Example, Verdict
 SHOWN_EXAMPLES = 3
 
 
-def shown(verdicts: Sequence[Verdict]) -> RenderableType:
-    """The table, and for each pipeline with differences what they are."""
-    told = (Text(line, overflow="fold") for verdict in verdicts for line in _told(verdict))
-    return Group(_table(verdicts), *told)
+def show(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print the table, and what is to be said of each pipeline."""
+    console.print(_table(verdicts))
+    for verdict in verdicts:
+        for line in _told(verdict):
+            console.print(Text(line), soft_wrap=True)
 
 
 def render(verdicts: Sequence[Verdict]) -> str:

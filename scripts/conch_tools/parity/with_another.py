@@ -1,0 +1,125 @@
+"""Pipelines compared with something else that is served: another pipeline, profile or machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from conch_client import Client
+from conch_tools.errors import SettingsError
+from conch_tools.parity.asking import ALONE, BATCHES, WAYS, measured, one_by_one
+from conch_tools.parity.corpus import Corpus
+from conch_tools.parity.protocols import OverGrpc
+from conch_tools.parity.steps import Served, first_diverging_step, steps_of
+from conch_tools.parity.trial import trial_server
+from conch_tools.parity.verdict import Verdict
+from conch_tools.pipelines import Likeness, Pipeline, load_pipelines, models_of, pipeline_folders
+from conch_tools.serve import require_sound
+from conch_tools.server import EmbeddedServer
+from conch_tools.settings import Settings
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Other:
+    """What is served as well, and compared with: another pipeline or model, another profile, another address."""
+
+    name: str | None = None
+    profile: str | None = None
+    url: str | None = None
+
+    def describe(self, pipeline: str) -> str:
+        """What the report calls it."""
+        name = self.name or pipeline
+        if self.url is not None:
+            return f"{name} at {self.url}"
+        return name if self.profile is None else f"{name} with profile {self.profile}"
+
+
+def compare_with_another(
+    settings: Settings,
+    pipelines: Sequence[Pipeline],
+    served: Sequence[Pipeline],
+    corpora: Mapping[str, Corpus],
+    other: Other,
+    report: Report,
+) -> list[Verdict]:
+    """Ask each pipeline, and the other one, the same corpus.
+
+    `served` are the pipelines with those that they use. Raises RepositoryError when something is not built or absent,
+    SettingsError for two that do not take the same inputs, and what the servers raise; a difference is no error here.
+    """
+    models = models_of(served)
+    beside = _models_beside(settings, other)
+    require_sound(settings, [*models, *beside])
+    with contextlib.ExitStack() as stack:
+        if other.url is not None:
+            # Asked before anything is started, because an address may be wrong.
+            two = stack.enter_context(Client(other.url, timeout_s=settings.answer_timeout_s))
+            for each in pipelines:
+                two.metadata(other.name or each.name)
+        server = stack.enter_context(trial_server(settings, [*models, *beside]))
+        one = stack.enter_context(Client(server.grpc_url, timeout_s=settings.start_timeout_s))
+        if other.url is None:
+            own = _server_of(other, settings, models, server, stack)
+            two = stack.enter_context(Client(own.grpc_url, timeout_s=settings.start_timeout_s))
+        verdicts = []
+        for each in pipelines:
+            corpus = corpora[each.name]
+            report(f"{each.name}: {len(corpus.items)} cases, compared with {other.describe(each.name)}")
+            verdicts.append(compare_two(one, two, each, corpus, other))
+        return verdicts
+
+
+def compare_two(one: Client, two: Client, pipeline: Pipeline, corpus: Corpus, other: Other) -> Verdict:
+    """A pipeline on one server and the other one, which may be on a server of its own."""
+    gate = pipeline.gates.variant or Likeness(max_abs_difference=pipeline.gates.max_abs_difference)
+    ours, theirs = _served(one, pipeline.name), _served(two, other.name or pipeline.name)
+    _require_same_inputs(one, ours.model, two, theirs.model)
+    expected = [answer.row for answer in one_by_one(ours.ask, ours.model, corpus.items)]
+    # A server that others use as well is not asked by many callers at once.
+    ways = [way for way in WAYS if other.url is None or way in (ALONE, BATCHES)]
+    tolerance = gate.max_abs_difference
+    outcomes = [measured(way, WAYS[way](theirs.ask, theirs.model, corpus.items), expected, tolerance) for way in ways]
+    first = next((difference for outcome in outcomes for difference in outcome.differences), None)
+    divergence = None
+    if first is not None:
+        divergence = first_diverging_step(ours, theirs, corpus.items[first.index], tolerance)
+    return Verdict(pipeline.name, other.describe(pipeline.name), gate, outcomes, corpus, divergence)
+
+
+def _served(client: Client, model: str) -> Served:
+    return Served(model, OverGrpc(client), steps_of(client.config(model)))
+
+
+def _require_same_inputs(one: Client, ours: str, two: Client, theirs: str) -> None:
+    taken = [
+        {tensor.name: tensor.datatype for tensor in client.metadata(model).inputs}
+        for client, model in ((one, ours), (two, theirs))
+    ]
+    if taken[0] != taken[1]:
+        said = [", ".join(f"{name} ({datatype})" for name, datatype in each.items()) for each in taken]
+        raise SettingsError(f"`{ours}` takes {said[0]} and `{theirs}` takes {said[1]}: compare two of the same inputs")
+
+
+def _models_beside(settings: Settings, other: Other) -> list[str]:
+    """What our own server loads for the other one. Raises RepositoryError for a name that is not there."""
+    if other.name is None or other.url is not None:
+        return []
+    folder = settings.repository / other.name
+    if other.name not in pipeline_folders(settings.repository) and (folder / "config.pbtxt").is_file():
+        return [other.name]
+    return models_of(load_pipelines(settings.repository, [other.name]))
+
+
+def _server_of(
+    other: Other, settings: Settings, models: Sequence[str], server: EmbeddedServer, stack: contextlib.ExitStack
+) -> EmbeddedServer:
+    """Which of our servers is asked for the other one: a second one, left on the stack, for another profile."""
+    if other.profile is None:
+        return server
+    profiled = settings.model_copy(update={"profile": other.profile})
+    require_sound(profiled, models)
+    return stack.enter_context(trial_server(profiled, models))
