@@ -66,9 +66,10 @@ def one_by_one(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
     return [answer for index in range(len(items)) for answer in _asked(ask, model, items, [index])]
 
 
-def in_batches(ask: Ask, model: str, items: Sequence[Item], largest: int = max(BATCH_SIZES)) -> list[Answer]:
-    """Requests of 2, 7 and 32 cases in turns, none larger than `largest`."""
-    groups = [group for batch in batches_of(len(items), largest) for group in alike(items, batch)]
+def in_batches(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
+    """Requests of 2, 7 and 32 cases in turns, none larger than the model takes."""
+    batches = batches_of(len(items), max(1, ask.largest_batch(model)))
+    groups = [group for batch in batches for group in alike(items, batch)]
     return [answer for group in groups for answer in _asked(ask, model, items, group)]
 
 

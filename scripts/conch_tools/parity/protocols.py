@@ -34,6 +34,9 @@ class Ask(Protocol):
     def inputs(self, model: str) -> list[str]:
         """Names of the model's input tensors."""
 
+    def largest_batch(self, model: str) -> int:
+        """How many cases a request may hold; 0 for a model without batches."""
+
 
 class OverGrpc:
     """Asks through the client."""
@@ -49,6 +52,9 @@ class OverGrpc:
 
     def inputs(self, model: str) -> list[str]:
         return [tensor.name for tensor in self._client.metadata(model).inputs]
+
+    def largest_batch(self, model: str) -> int:
+        return int(self._client.config(model).get("max_batch_size", 0))
 
 
 class OverHttp:
@@ -76,6 +82,9 @@ class OverHttp:
 
     def inputs(self, model: str) -> list[str]:
         return [tensor["name"] for tensor in self._send("GET", f"/v2/models/{model}").json()["inputs"]]
+
+    def largest_batch(self, model: str) -> int:
+        return int(self._send("GET", f"/v2/models/{model}/config").json()["max_batch_size"])
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:

@@ -5,7 +5,7 @@ Every step is asked by itself with the same inputs on both sides, so a step is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,39 +17,18 @@ from conch_tools.build.reference import Item, Reference, Rows
 from conch_tools.errors import NoAnswer
 from conch_tools.parity.asking import Difference, measured, rows_of, stacked, unstacked
 from conch_tools.parity.metrics import compare
-from conch_tools.parity.protocols import LATEST, Ask, Tensors
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of an ensemble; its maps lead from the model's own names to the ensemble's tensors."""
-
-    model: str
-    version: str
-    input_map: Mapping[str, str]
-    output_map: Mapping[str, str]
-
-    def ask(self, ask: Ask, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
-        """The ensemble's tensors that the step gives. Raises NoAnswer."""
-        inputs = {name: tensors[source] for name, source in self.input_map.items() if source in tensors}
-        answer = ask(self.model, inputs, self.version)
-        return {target: answer[name] for name, target in self.output_map.items() if name in answer}
-
-    def is_twin_of(self, other: Step) -> bool:
-        """Whether it stands in the same place of its ensemble, whatever the models are called."""
-        return set(self.input_map.values()) == set(other.input_map.values()) and set(self.output_map.values()) == set(
-            other.output_map.values()
-        )
+from conch_tools.parity.protocols import Ask, Tensors
+from conch_tools.xray.diff import aligned, counterpart_wire
+from conch_tools.xray.plan import Plan, Step
+from conch_tools.xray.walk import inputs_of
 
 
 @dataclass(frozen=True)
 class Served:
     """An ensemble, or any other model, on a running server."""
 
-    model: str
     ask: Ask
-    steps: Sequence[Step]
-    """In an order in which they can run; none of a model that is no ensemble."""
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -58,26 +37,6 @@ class Divergence:
 
     step: str
     problem: str
-
-
-def steps_of(config: Mapping[str, Any]) -> list[Step]:
-    """An ensemble's steps by its configuration as Triton tells it, in an order in which they can run."""
-    waiting = [
-        Step(
-            each["model_name"],
-            _version(each.get("model_version", -1)),
-            each.get("input_map", {}),
-            each.get("output_map", {}),
-        )
-        for each in config.get("ensemble_scheduling", {}).get("step", ())
-    ]
-    there = {tensor["name"] for tensor in config.get("input", ())}
-    ordered: list[Step] = []
-    while runnable := [step for step in waiting if there.issuperset(step.input_map.values())]:
-        ordered += runnable
-        waiting = [step for step in waiting if step not in runnable]
-        there.update(name for step in runnable for name in step.output_map.values())
-    return ordered
 
 
 def first_wrong_step(pipeline: str, reference: Reference, ask: Ask, way: str, difference: Difference) -> Divergence:
@@ -102,27 +61,40 @@ def first_wrong_step(pipeline: str, reference: Reference, ask: Ask, way: str, di
 
 
 def first_diverging_step(one: Served, other: Served, item: Item, tolerance: float) -> Divergence:
-    """Walk both ensembles with the tensors of `one`, and stop at the first step whose outputs differ.
+    """Walk both with the tensors of `one`, and stop at the first step whose outputs differ.
 
     It is `other` itself when the steps do not correspond, or when each alone agrees.
     """
+    whole = other.plan.model
     tensors: dict[str, npt.NDArray[Any]] = stacked([item], [0])
-    for step, twin in _twins(one, other):
-        if twin is None:
-            where = f"`{other.model}` has no step with the inputs and outputs of `{step.model}`"
-            return Divergence(other.model, f"up to there each step agrees, but {where}")
-        name = step.model if step.model == twin.model else f"{twin.model} (for {step.model})"
+    for step, twin in aligned(one.plan, other.plan):
+        if step is None or twin is None:
+            lacking = f"`{whole}` has no step for `{step.name}`" if step else f"`{whole}` has a step of its own"
+            return Divergence(whole, f"up to there each step agrees, but {lacking}")
+        name = step.name if step.name == twin.name else f"{twin.name} (for {step.name})"
+        given = inputs_of(step, tensors)
         try:
-            expected = step.ask(one.ask, tensors)
-            got = twin.ask(other.ask, tensors)
+            expected = one.ask(step.model, given, step.version)
+            got = other.ask(twin.model, _inputs_of_twin(step, twin, given), twin.version)
         except NoAnswer as refused:
             return Divergence(name, str(refused))
         # Whole tensors, because a step without batches has no rows.
-        problem = compare(expected, got).problem(tolerance)
+        theirs = {wire: counterpart_wire(key, wire, twin) for key, wire in step.outputs.items()}
+        wires = {wire: expected[key] for key, wire in step.outputs.items() if key in expected}
+        keys = {wire: key for key, wire in twin.outputs.items()}
+        comparable = {wire: got[keys[its]] for wire, its in theirs.items() if its is not None and keys[its] in got}
+        problem = compare(wires, comparable).problem(tolerance)
         if problem is not None:
             return Divergence(name, problem)
-        tensors.update(expected)
-    return Divergence(other.model, "each step alone agrees, so small differences add up, or the batching differs")
+        tensors |= wires
+    return Divergence(whole, "each step alone agrees, so small differences add up, or the batching differs")
+
+
+def _inputs_of_twin(step: Step, twin: Step, given: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """What a step takes under its twin's names: by the tensors of the ensembles, else by the names of the models."""
+    by_wire = {wire: key for key, wire in step.inputs.items()}
+    names = {key: by_wire.get(wire, key) for key, wire in twin.inputs.items()}
+    return {key: given[own] for key, own in names.items() if own in given}
 
 
 def chosen(outputs: Mapping[str, Rows], batch: Sequence[int]) -> dict[str, Rows]:
@@ -135,15 +107,6 @@ def as_inputs(outputs: Mapping[str, Rows]) -> Tensors:
     if "input_ids" in outputs:
         return ragged([row.tolist() for row in outputs["input_ids"]])
     return {name: np.stack(list(rows)) for name, rows in outputs.items()}
-
-
-def _twins(one: Served, other: Served) -> Iterator[tuple[Step, Step | None]]:
-    for step in one.steps:
-        yield step, next((each for each in other.steps if each.is_twin_of(step)), None)
-
-
-def _version(number: int | str) -> str:
-    return LATEST if int(number) < 0 else str(number)
 
 
 def _cases(batch: Sequence[int]) -> str:

@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conch_client import Client
-from conch_tools.errors import SettingsError
+from conch_tools.errors import NoAnswer, SettingsError
 from conch_tools.parity.asking import ALONE, BATCHES, WAYS, measured, one_by_one
 from conch_tools.parity.corpus import Corpus
 from conch_tools.parity.protocols import OverGrpc
-from conch_tools.parity.steps import Served, first_diverging_step, steps_of
+from conch_tools.parity.steps import Served, first_diverging_step
 from conch_tools.parity.trial import trial_server
 from conch_tools.parity.verdict import Verdict
 from conch_tools.pipelines import Likeness, Pipeline, load_pipelines, models_of, pipeline_folders
 from conch_tools.serve import require_sound
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
+from conch_tools.xray.plan import LATEST, plan_of
 
 Report = Callable[[str], None]
 
@@ -77,12 +78,15 @@ def compare_two(one: Client, two: Client, pipeline: Pipeline, corpus: Corpus, ot
     """A pipeline on one server and the other one, which may be on a server of its own."""
     gate = pipeline.gates.variant or Likeness(max_abs_difference=pipeline.gates.max_abs_difference)
     ours, theirs = _served(one, pipeline.name), _served(two, other.name or pipeline.name)
-    _require_same_inputs(one, ours.model, two, theirs.model)
-    expected = [answer.row for answer in one_by_one(ours.ask, ours.model, corpus.items)]
+    _require_same_inputs(one, ours.plan.model, two, theirs.plan.model)
+    expected = one_by_one(ours.ask, ours.plan.model, corpus.items)
+    if all(answer.row is None for answer in expected):
+        raise NoAnswer(f"`{pipeline.name}` answers none of the {len(expected)} cases: {expected[0].problem}")
     # A server that others use as well is not asked by many callers at once.
     ways = [way for way in WAYS if other.url is None or way in (ALONE, BATCHES)]
     tolerance = gate.max_abs_difference
-    outcomes = [measured(way, WAYS[way](theirs.ask, theirs.model, corpus.items), expected, tolerance) for way in ways]
+    rows = [answer.row for answer in expected]
+    outcomes = [measured(way, WAYS[way](theirs.ask, theirs.plan.model, corpus.items), rows, tolerance) for way in ways]
     first = next((difference for outcome in outcomes for difference in outcome.differences), None)
     divergence = None
     if first is not None:
@@ -91,7 +95,7 @@ def compare_two(one: Client, two: Client, pipeline: Pipeline, corpus: Corpus, ot
 
 
 def _served(client: Client, model: str) -> Served:
-    return Served(model, OverGrpc(client), steps_of(client.config(model)))
+    return Served(OverGrpc(client), plan_of(model, LATEST, client.config))
 
 
 def _require_same_inputs(one: Client, ours: str, two: Client, theirs: str) -> None:

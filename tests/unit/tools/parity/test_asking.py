@@ -30,6 +30,9 @@ class Double:
     def inputs(self, model: str) -> list[str]:
         return ["x"]
 
+    def largest_batch(self, model: str) -> int:
+        return 64
+
 
 def numbers(count: int) -> list[dict[str, Any]]:
     return [{"x": np.array([number], dtype=np.float32)} for number in range(count)]
