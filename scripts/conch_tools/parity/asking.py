@@ -50,6 +50,8 @@ class Difference:
     index: int
     problem: str
     batch: Sequence[int]
+    says_something_else: bool
+    """Whether more is off than numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Outcome:
     way: str
     figures: Figures
     differences: Sequence[Difference]
+    """Those that say something else come first, else in the order asked."""
 
 
 def one_by_one(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
@@ -131,7 +134,8 @@ def measured(way: str, answers: Sequence[Answer], expected: Sequence[Row | None]
         cases.append(case)
         problem = case.problem(tolerance)
         if problem is not None:
-            differences.append(Difference(answer.index, problem, answer.batch))
+            differences.append(Difference(answer.index, problem, answer.batch, case.says_something_else))
+    differences.sort(key=lambda each: not each.says_something_else)
     return Outcome(way, figures_of(cases, tolerance, ranked=ranks(known)), differences)
 
 

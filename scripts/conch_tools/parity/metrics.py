@@ -73,6 +73,11 @@ class Case:
         """The worst of all its numbers."""
         return max(self.differences.values(), default=0.0)
 
+    @property
+    def says_something_else(self) -> bool:
+        """Whether more is off than numbers."""
+        return bool(self.flip or self.unlike or self.things)
+
     def problem(self, tolerance: float) -> str | None:
         """What is wrong with the answer, in a sentence; None when it is the same within the tolerance."""
         if self.flip is not None:

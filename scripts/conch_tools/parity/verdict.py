@@ -24,6 +24,8 @@ class Example:
     place: str
     input: str
     problem: str
+    says_something_else: bool
+    """Whether more is off than numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,19 @@ class Verdict:
 
     @property
     def examples(self) -> list[Example]:
-        """Every case that differs, in the order of the ways."""
-        return [
+        """Every case that differs, in every way; those that say something else come first."""
+        examples = [
             Example(
                 each.way,
                 self.corpus.place(difference.index),
                 shown_item(self.corpus.items[difference.index]),
                 difference.problem,
+                difference.says_something_else,
             )
             for each in self.outcomes
             for difference in each.differences
         ]
+        return sorted(examples, key=lambda example: not example.says_something_else)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values; a difference that is infinite is null."""

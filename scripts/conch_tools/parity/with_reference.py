@@ -14,6 +14,7 @@ from conch_tools.build.builder import builder_of
 from conch_tools.build.parity import graph_outcome
 from conch_tools.build.reference import Item, Reference
 from conch_tools.build.workers import in_workers
+from conch_tools.errors import BuildError
 from conch_tools.parity.asking import ALONE, WAYS, Outcome, measured, one_by_one, rows_of
 from conch_tools.parity.corpus import Corpus
 from conch_tools.parity.protocols import Ask, OverGrpc, OverHttp
@@ -78,8 +79,12 @@ def reference_of(pipeline: Pipeline, items: Sequence[Item] | None) -> Reference 
             try:
                 builder.reference([item])
             except Exception as problem:
-                return Unanswerable(index, f"{type(problem).__name__}: {problem}")
+                return Unanswerable(index, _in_words(problem))
         raise
+
+
+def _in_words(problem: Exception) -> str:
+    return problem.problem if isinstance(problem, BuildError) else f"{type(problem).__name__}: {problem}"
 
 
 def _compare(
