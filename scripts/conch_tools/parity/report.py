@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conch_tools.parity.asking import Outcome
-from conch_tools.parity.verdict import Example, Verdict
+from conch_tools.parity.verdict import Example, Verdict, shortened
 
 SHOWN_EXAMPLES = 3
 
@@ -79,9 +79,10 @@ def _told(verdict: Verdict) -> Iterator[str]:
     if gaps:
         yield f"  worst score gap at a flip: {max(gaps):.3f}"
     if verdict.divergence is not None:
-        yield f"  first step that differs: {verdict.divergence.step}: {verdict.divergence.problem}"
+        yield f"  first step that differs: {verdict.divergence.step}: {shortened(verdict.divergence.problem)}"
     first = _of_different_cases(examples)
-    yield from (f"  {each.place}, {each.way}: {each.problem}; input: {each.input}" for each in first[:SHOWN_EXAMPLES])
+    for each in first[:SHOWN_EXAMPLES]:
+        yield f"  {each.place}, {each.way}: {shortened(each.problem)}; input: {each.input}"
     if len(first) > SHOWN_EXAMPLES:
         yield f"  and {len(first) - SHOWN_EXAMPLES} more cases: --json tells them all"
 

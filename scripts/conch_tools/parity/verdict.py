@@ -13,7 +13,7 @@ from conch_tools.parity.corpus import Corpus
 from conch_tools.parity.steps import Divergence
 from conch_tools.pipelines import Likeness
 
-SHOWN_CHARACTERS = 100
+SHOWN_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,15 @@ def shown_item(item: Item) -> str:
     return ", ".join(_shown_tensor(value) for value in item.values())
 
 
+def shortened(text: str) -> str:
+    """As much of a text as a line has room for."""
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
 def _shown_tensor(value: Any) -> str:
     texts = [_shown_bytes(each) for each in value.ravel()] if value.dtype.kind == "O" else [str(value.tolist())]
     text = ", ".join(texts)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return shortened(text)
 
 
 def _shown_bytes(value: object) -> str:
