@@ -196,6 +196,7 @@ def test_another_server_is_asked_at_its_address(
     ("arguments", "said"),
     [
         ("digits --against digist --corpus {corpus}", "did you mean `digits`?"),
+        ("digits --against-profile fast --corpus {corpus}", "has a profile `fast`: there are tuned"),
         ("--all --against numerals", "--against is for one pipeline: name one"),
         ("--all --corpus {corpus}", "--corpus is for one pipeline: name one"),
         ("digits --corpus nowhere.jsonl", "nowhere.jsonl: it cannot be read: No such file or directory"),

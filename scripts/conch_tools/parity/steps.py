@@ -51,10 +51,9 @@ def first_wrong_step(pipeline: str, reference: Reference, ask: Ask, way: str, di
             answer = ask(step.model, {name: inputs[name] for name in ask.inputs(step.model) if name in inputs})
         except NoAnswer as problem:
             return Divergence(step.model, str(problem))
-        for wrong in measured(
-            step.model, unstacked(answer, batch), rows_of(step.outputs), reference.tolerance
-        ).differences:
-            return Divergence(step.model, wrong.problem)
+        outcome = measured(step.model, unstacked(answer, batch), rows_of(step.outputs), reference.tolerance)
+        if outcome.differences:
+            return Divergence(step.model, outcome.differences[0].problem)
         inputs.update(as_inputs(chosen(step.outputs, batch)))
     whole = f"{difference.problem}, {way}, {_cases(batch)} in the request"
     return Divergence(pipeline, f"{whole}; each step alone agrees, so the ensemble's wiring or batching differs")

@@ -53,15 +53,17 @@ def compare_with_another(
     SettingsError for two that do not take the same inputs, and what the servers raise; a difference is no error here.
     """
     models = models_of(served)
-    beside = _models_beside(settings, other)
-    require_sound(settings, [*models, *beside])
+    loaded = list(dict.fromkeys([*models, *_models_beside(settings, other)]))
+    require_sound(settings, loaded)
+    if other.profile is not None:
+        _require_profile(settings, models, other.profile)
     with contextlib.ExitStack() as stack:
         if other.url is not None:
             # Asked before anything is started, because an address may be wrong.
             two = stack.enter_context(Client(other.url, timeout_s=settings.answer_timeout_s))
             for each in pipelines:
                 two.metadata(other.name or each.name)
-        server = stack.enter_context(trial_server(settings, [*models, *beside]))
+        server = stack.enter_context(trial_server(settings, loaded))
         one = stack.enter_context(Client(server.grpc_url, timeout_s=settings.start_timeout_s))
         if other.url is None:
             own = _server_of(other, settings, models, server, stack)
@@ -119,6 +121,15 @@ def _models_beside(settings: Settings, other: Other) -> list[str]:
     if other.name not in pipeline_folders(settings.repository) and (folder / "config.pbtxt").is_file():
         return [other.name]
     return models_of(load_pipelines(settings.repository, [other.name]))
+
+
+def _require_profile(settings: Settings, models: Sequence[str], profile: str) -> None:
+    """Raise SettingsError when no model has the profile: Triton would serve the default without a word."""
+    files = [file for model in models for file in (settings.repository / model / "configs").glob("*.pbtxt")]
+    known = sorted({file.stem for file in files})
+    if profile not in known:
+        there = f"there are {', '.join(known)}" if known else "they have none"
+        raise SettingsError(f"none of {', '.join(models)} has a profile `{profile}`: {there}")
 
 
 def _server_of(
