@@ -13,7 +13,10 @@
     ├── NotRunning              there is no server of this checkout to stop or to ask
     ├── WrongAnswers            the server runs, but a pipeline answers its sample wrongly
     ├── NoAnswer                a server refuses a request that is to be compared
-    └── CorpusError             a file of inputs cannot be read
+    ├── CorpusError             a file of inputs cannot be read
+    ├── StepNotLoaded           the step test kit cannot load a model.py, as Triton could not
+    ├── StepFailed              a step under test answered a request with an error
+    └── ContractBroken          a step under test broke its promise to Triton in a way that Triton does not report
 
 Every message names what is wrong and what to do about it; the command line prints it alone, without a stack trace.
 """
@@ -166,3 +169,29 @@ class CorpusError(ConchError):
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
         return f"{where}: {self.problem}"
+
+
+class StepNotLoaded(ConchError):
+    """The step test kit cannot load a model: its files, its config.pbtxt or its own code refuse."""
+
+
+class StepFailed(ConchError):
+    """A step under test, or Triton before it, answered a request with an error: what the caller would be told."""
+
+    def __init__(self, code: str, message: str, *, whole_execution: bool = False) -> None:
+        super().__init__(code, message)
+        self.code = code
+        """The name of Triton's error code, as INVALID_ARG."""
+        self.message = message
+        self.whole_execution = whole_execution
+        """Whether every request of the execution got this error: an exception left `execute`, or what it gave back
+        was no list of responses."""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class ContractBroken(ConchError, AssertionError):
+    """A step under test broke its promise to Triton in a way that Triton does not report, or a fuzzed mix of requests
+    was answered otherwise than each of them alone.
+    """

@@ -1,0 +1,89 @@
+"""What a test says to a step and hears from it. Requests print as the code that makes them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from conch_tools.errors import ContractBroken, StepFailed
+from conch_tools.step_kit.tensors import Array
+
+
+@dataclass(frozen=True, repr=False)
+class Request:
+    """One request. Arrays keep their data type; lists get the one of config.pbtxt, and text in them becomes UTF-8."""
+
+    inputs: Mapping[str, Any]
+    outputs: Sequence[str] = ()
+    """The outputs asked for; none means all."""
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    request_id: str = ""
+    correlation_id: int | str = 0
+    flags: int = 0
+    timeout_us: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    def cancel(self) -> None:
+        """What a client does that hangs up: from now on `is_cancelled()` is true, and the step may heed it."""
+        self.cancelled.set()
+
+    def __repr__(self) -> str:
+        tensors = ", ".join(f"{name!r}: {_as_code(value)}" for name, value in self.inputs.items())
+        shown = [f"{{{tensors}}}"]
+        for other in fields(self)[1:-1]:
+            value = getattr(self, other.name)
+            if value:
+                shown.append(f"{other.name}={value!r}")
+        return f"Request({', '.join(shown)})"
+
+
+def _as_code(value: Any) -> str:
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if value.dtype == np.object_:
+        listed, kind = repr(value.tolist()), "object"
+    else:
+        listed = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))
+        kind = f"np.{'bool_' if value.dtype == np.bool_ else value.dtype.name}"
+    return f"np.array({listed}, {kind}){'' if value.size else f'.reshape({value.shape})'}"
+
+
+@dataclass(frozen=True)
+class Response:
+    """Outputs by name, or an error."""
+
+    outputs: Mapping[str, Array]
+    error: StepFailed | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Everything that came back for one request: one response, or of a decoupled model any number."""
+
+    responses: tuple[Response, ...]
+    ended_apart: bool = False
+    """Whether the flag of the end came without a response, as decoupled models may send it."""
+    refused: bool = False
+    """Whether Triton refused the request before the step saw it."""
+
+    @property
+    def error(self) -> StepFailed | None:
+        """The first error among the responses."""
+        return next((each.error for each in self.responses if each.error is not None), None)
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """Of the one response. Raises StepFailed when it is an error, ContractBroken when there is not one."""
+        if self.error is not None:
+            raise self.error
+        if len(self.responses) != 1:
+            raise ContractBroken(
+                f"there are {len(self.responses)} responses where one was expected: "
+                "ask a decoupled step with `execute`, and read `responses`"
+            )
+        return dict(self.responses[0].outputs)
