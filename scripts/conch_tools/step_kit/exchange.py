@@ -1,7 +1,7 @@
 """What a step gets, gives and asks: requests, responses, errors, response senders, calls to other models (BLS).
 
-After python_backend's infer_request.cc, infer_response.cc, response_sender.cc, pb_response_iterator.cc and pb_stub.cc: the
-same signatures, the same rules, the same words.
+After python_backend's infer_request.cc, infer_response.cc, response_sender.cc, pb_response_iterator.cc and pb_stub.cc:
+the same signatures, the same rules, the same words.
 """
 
 from __future__ import annotations

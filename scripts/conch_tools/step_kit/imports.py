@@ -1,9 +1,9 @@
 """How a step's code is imported: alone in its process with Triton, one of many in a test's.
 
 In its process a step finds everything installed, `triton_python_backend_utils` and the files beside its model.py. Here
-many steps live together, so what belongs to one is imported under a name of its own, and the code sees it under the usual
-one: through the `__import__` in its builtins, wherever and whenever its `import` runs, in another thread as well.
-`sys.modules` holds nothing under the usual names.
+many steps live together, so what belongs to one is imported under a name of its own, and the code sees it under the
+usual one: through the `__import__` in its builtins, wherever and whenever its `import` runs, in another thread as
+well. `sys.modules` holds nothing under the usual names.
 """
 
 from __future__ import annotations

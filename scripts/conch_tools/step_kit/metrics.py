@@ -1,6 +1,7 @@
 """`pb_utils.MetricFamily` and its metrics, kept where a test can read them.
 
-After python_backend's metric.cc and metric_family.cc. Families belong to the whole server there, here each step has its own.
+After python_backend's metric.cc and metric_family.cc. Families belong to the whole server there, here each step has
+its own.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class MetricFamily:
 class Metric:
     """One time series.
 
-    What its kind does not do raises ContractBroken: tritonserver 2.51 refuses it, but in some tries it ended while it did
-    so, the whole server (2026-11-27).
+    What its kind does not do raises ContractBroken: tritonserver 2.51 refuses it, and in some tries ended while it
+    did so, the whole server (2026-11-27).
     """
 
     def __init__(self, kind: str, buckets: list[float]) -> None:

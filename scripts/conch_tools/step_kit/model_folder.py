@@ -42,7 +42,7 @@ class ModelFolder:
         Raises StepNotLoaded when Triton could not load it.
         """
         folder = folder.resolve()
-        config = _config(folder)
+        config = read_config(folder)
         version = version or _latest(folder)
         if config["backend"] == PYTHON:
             code = folder / version / (config.get("default_model_filename") or MODEL_FILE)
@@ -60,7 +60,8 @@ class ModelFolder:
         return cls(folder, version, code, config)
 
 
-def _config(folder: Path) -> Config:
+def read_config(folder: Path) -> Config:
+    """Of a model or an ensemble. Raises StepNotLoaded for one that Triton could not read."""
     file = folder / "config.pbtxt"
     try:
         parsed = parse(file.read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def _config(folder: Path) -> Config:
     parsed.name = parsed.name or folder.name
     if parsed.name != folder.name:
         raise StepNotLoaded(f"{file} names the model `{parsed.name}`, its folder `{folder.name}`: give both one name")
-    parsed.backend = parsed.backend or PYTHON
+    parsed.backend = parsed.backend or ("" if parsed.platform else PYTHON)
     return as_json(parsed)
 
 

@@ -43,8 +43,8 @@ class Step:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self.name = model.name
-        self.calls = dict(calls or {})
-        """The models that the step may call, by name. May be changed at any time."""
+        self.calls: Mapping[str, Target] = {} if calls is None else calls
+        """The models that the step may call, by name."""
         self.logs: list[tuple[str, str]] = []
         """Level and message of everything that the step logged."""
         self.metrics = Metrics()

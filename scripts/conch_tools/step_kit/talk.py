@@ -41,6 +41,10 @@ class Request:
                 shown.append(f"{other.name}={value!r}")
         return f"Request({', '.join(shown)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For hypothesis, which else prints every field."""
+        printer.text(repr(self))
+
 
 def _as_code(value: Any) -> str:
     if not isinstance(value, np.ndarray):
