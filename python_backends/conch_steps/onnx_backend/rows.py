@@ -7,7 +7,7 @@ The C++ backend ignores the parameter and gives the same answers, only with more
 
 Each row then becomes a request of one row, and every `batch_input` is computed anew from these:
 
-- a ragged input [n, L] is cut to the row's content: [1, length], with at least one element as long as L > 0;
+- a ragged input [n, L] is cut to the row's content: [1, length], with at least one element;
 - a ragged input that is the source of BATCH_MAX_ELEMENT_COUNT_AS_SHAPE and of no other `batch_input` counts
   by its size alone: it becomes [1, length] zeros. So a request of n rows may send it as [n, ceil(L / n)], to
   tell the graph the width of a row rather than that of the whole request;
@@ -72,17 +72,23 @@ class RowRule:
         return cls(length, frozenset(content), frozenset(sized))
 
     def split(self, request: Unit) -> list[Unit]:
-        """One unit a row; a request without rows stays whole. Raises InvalidInput for impossible lengths."""
+        """One unit a row; a request without rows stays whole.
+
+        Raises InvalidInput for impossible lengths, and for rows of no elements: whether a graph takes these depends on
+        what else is in its batch.
+        """
         if request.rows == 0:
             return [request]
         lengths = request.inputs[self.length].reshape(-1)
         room = min(request.inputs[name].shape[1] for name in self.content)
+        if room == 0:
+            raise InvalidInput(f"input '{min(self.content)}' has no elements: every row has at least one")
         if lengths.min() < 0 or lengths.max() > room:
             raise InvalidInput(
                 f"input '{self.length}' has values from {lengths.min()} to {lengths.max()}, but rows have "
                 f"{room} elements"
             )
-        kept = np.maximum(lengths, min(room, 1)).tolist()
+        kept = np.maximum(lengths, 1).tolist()
         sized = {name: np.zeros((request.rows, room), request.inputs[name].dtype) for name in self.sized}
         inputs = {**request.inputs, **sized}
         return [Unit(request.owner, self._row(inputs, row, end), 1, end) for row, end in enumerate(kept)]

@@ -85,9 +85,14 @@ def test_a_row_without_content_keeps_one_element_of_its_padding() -> None:
     assert unit.inputs["length"].tolist() == [[0]]
 
 
-def test_rows_without_elements_and_requests_without_rows_are_no_trouble() -> None:
-    assert [unit.length for unit in rule().split(request(0, 0))] == [0, 0]
+def test_a_request_without_rows_stays_whole() -> None:
     assert [unit.rows for unit in rule().split(request())] == [0]
+
+
+def test_rows_without_elements_are_the_callers_fault() -> None:
+    # A graph may fail on them alone and answer something in company.
+    with pytest.raises(InvalidInput, match="input 'input_ids' has no elements: every row has at least one"):
+        rule().split(request(0, 0))
 
 
 @pytest.mark.parametrize("lengths", [(5, 1), (-1, 1)])
