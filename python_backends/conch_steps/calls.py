@@ -72,7 +72,7 @@ class ModelCalls:
             inputs=[pb_utils.Tensor(name, value) for name, value in tensors.items()],
         ).exec()
         if answer.has_error():
-            raise CallFailed(self._model, answer.error().message(), answer.error().code())
+            raise CallFailed(self._model, answer.error().message())
         return {name: pb_utils.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs}
 
 

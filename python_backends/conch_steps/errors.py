@@ -4,7 +4,7 @@
     ├── InvalidInput       the caller sent tensors that cannot be answered: INVALID_ARG (HTTP 400)
     ├── WrongAnswer        the model failed, or answered in an impossible shape: INTERNAL (HTTP 500)
     ├── OutOfTime          the caller has stopped waiting before the answer was ready: UNAVAILABLE (HTTP 503)
-    ├── CallFailed         another model that the step called gave an error, which keeps its code
+    ├── CallFailed         another model that the step called gave an error: UNAVAILABLE when it may pass, else INTERNAL
     ├── StoreFailed        what the step keeps on disk cannot be read or written: INTERNAL (HTTP 500), or not loaded
     ├── ModelConfigError   config.pbtxt asks for what the model or this machine does not give: not loaded
     └── ArtifactError      a file of the version folder is missing or was changed after the build: not loaded
@@ -16,6 +16,10 @@ is one, the cure.
 from __future__ import annotations
 
 from pathlib import Path
+
+_MAY_PASS = ("is not ready", "not at ready state", "Exceeds maximum queue size", "Request timeout expired")
+"""What Triton says of a model that cannot serve for the moment. Its words must tell, as calls between models lose the
+code: every error arrives as INTERNAL (python_backend, request_executor.cc)."""
 
 
 class StepError(Exception):
@@ -37,10 +41,10 @@ class OutOfTime(StepError):
 class CallFailed(StepError):
     """Another model that the step called gave an error: its queue is full, it is not loaded, it refused the rows."""
 
-    def __init__(self, model: str, message: str, code: int) -> None:
+    def __init__(self, model: str, message: str) -> None:
         super().__init__(f"in model `{model}`: {message}")
-        self.code = code
-        """Triton's error code, of the pb_utils.TritonError constants."""
+        self.may_pass = any(words in message for words in _MAY_PASS)
+        """Whether the same call may succeed soon."""
 
 
 class StoreFailed(StepError):

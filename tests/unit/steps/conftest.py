@@ -1,126 +1,92 @@
-"""Stand-ins for Triton's `triton_python_backend_utils`: the few classes that steps use, as plain Python."""
+"""Triton's module as steps see it outside a server, and requests as Triton hands them to a step."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
-import numpy.typing as npt
 import pytest
 
-FINAL = 1
-"""The flag of a request's last answer."""
+from conch_tools.step_kit.exchange import InferenceRequest, InferenceResponse, InferenceResponseSender
+from conch_tools.step_kit.stand_in import stand_in
+from conch_tools.step_kit.tensors import Array, Tensor
+
+ANSWER_WAIT_S = 10.0
+
+Heard = tuple[int, str] | dict[str, Array]
+"""An answer: the error's code and message, or the tensors."""
 
 
-class Tensor:
-    """A named array."""
+class Asked:
+    """A request, and what its step sends for it."""
 
-    def __init__(self, name: str, array: npt.NDArray[Any]) -> None:
-        self._name, self._array = name, array
-
-    def name(self) -> str:
-        return self._name
-
-    def as_numpy(self) -> npt.NDArray[Any]:
-        return self._array
-
-
-class TritonError:
-    """A message with one of Triton's codes."""
-
-    INTERNAL: ClassVar[int] = 1
-    INVALID_ARG: ClassVar[int] = 3
-    UNAVAILABLE: ClassVar[int] = 6
-
-    def __init__(self, message: str, code: int) -> None:
-        self.message, self.code = message, code
-
-
-@dataclass
-class InferenceResponse:
-    """Tensors, or an error."""
-
-    output_tensors: Sequence[Tensor]
-    error: TritonError | None = None
+    def __init__(self, tensors: Mapping[str, Array], wanted: Sequence[str], parameters: Any, timeout_us: int) -> None:
+        self._sent: SimpleQueue[InferenceResponse | None] = SimpleQueue()
+        names = frozenset(wanted)
+        self.sender = InferenceResponseSender(
+            lambda response, final: self._sent.put(response), False, names, threading.Event()
+        )
+        self.request = InferenceRequest.received(
+            self.sender,
+            json.dumps(parameters),
+            names,
+            inputs=[Tensor(name, array) for name, array in tensors.items()],
+            timeout=timeout_us,
+        )
 
     @property
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        return {tensor.name(): tensor.as_numpy() for tensor in self.output_tensors}
-
-
-class ResponseSender:
-    """Keeps a request's one answer, after it has refused `refuses` of them."""
-
-    def __init__(self) -> None:
-        self.answers: SimpleQueue[InferenceResponse] = SimpleQueue()
-        self.refuses = 0
-
-    def send(self, answer: InferenceResponse, flags: int) -> None:
-        assert flags == FINAL
-        if self.refuses:
-            self.refuses -= 1
-            raise RuntimeError("no shared memory left")
-        self.answers.put(answer)
+    def is_answered(self) -> bool:
+        return not self._sent.empty()
 
     def answer(self) -> InferenceResponse:
-        """Waits for it."""
-        return self.answers.get(timeout=10)
-
-
-@dataclass
-class InferenceRequest:
-    """What a step is asked: tensors by name, the outputs wanted, and parameters."""
-
-    tensors: Mapping[str, npt.NDArray[Any]]
-    wanted: Sequence[str] = ()
-    own_parameters: Mapping[str, Any] = field(default_factory=dict)
-    timeout_us: int = 0
-    sender: ResponseSender = field(default_factory=ResponseSender)
-
-    def timeout(self) -> int:
-        return self.timeout_us
-
-    def get_response_sender(self) -> ResponseSender:
-        return self.sender
-
-    def inputs(self) -> list[Tensor]:
-        return [Tensor(name, array) for name, array in self.tensors.items()]
-
-    def requested_output_names(self) -> list[str]:
-        return list(self.wanted)
-
-    def parameters(self) -> str:
-        """Triton gives them as JSON, and an empty string when there are none."""
-        return json.dumps(self.own_parameters) if self.own_parameters else ""
-
-
-class Logger:
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-
-    def log_error(self, message: str) -> None:
-        self.errors.append(message)
+        """Waits for what comes through the response sender."""
+        response = self._sent.get(timeout=ANSWER_WAIT_S)
+        assert response is not None
+        return response
 
 
 @pytest.fixture
-def pb_utils() -> SimpleNamespace:
-    """The module that Triton gives to its Python backends, with a logger of its own."""
-    return SimpleNamespace(
-        Tensor=Tensor,
-        InferenceResponse=InferenceResponse,
-        TritonError=TritonError,
-        TRITONSERVER_RESPONSE_COMPLETE_FINAL=FINAL,
-        Logger=Logger(),
-    )
+def runtime() -> SimpleNamespace:
+    """What of the module belongs to the step that uses it."""
+    return SimpleNamespace(logs=[])
 
 
 @pytest.fixture
-def make_request() -> type[InferenceRequest]:
-    """Makes requests as Triton hands them to a step."""
-    return InferenceRequest
+def pb_utils(runtime: SimpleNamespace) -> ModuleType:
+    """The module that Triton gives to its Python backends."""
+    return stand_in(lambda: runtime)
+
+
+@pytest.fixture
+def ask_step() -> Callable[..., Asked]:
+    """Make a request of tensors by name, the outputs wanted, parameters and a timeout in microseconds."""
+
+    def make(
+        tensors: Mapping[str, Array], wanted: Sequence[str] = (), parameters: Any = None, timeout_us: int = 0
+    ) -> Asked:
+        return Asked(tensors, wanted, parameters or {}, timeout_us)
+
+    return make
+
+
+@pytest.fixture
+def make_request(ask_step: Callable[..., Asked]) -> Callable[..., InferenceRequest]:
+    """The same, for tests that want the request alone."""
+    return lambda *args, **kwargs: ask_step(*args, **kwargs).request
+
+
+@pytest.fixture
+def heard() -> Callable[[InferenceResponse], Heard]:
+    """Read an answer."""
+
+    def read(response: InferenceResponse) -> Heard:
+        error = response.error()
+        if error is not None:
+            return error.code(), error.message()
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+    return read

@@ -67,7 +67,7 @@ def ask(
         "question": np.array([[b"who"]] * len(contexts), dtype=np.object_),
         "context": np.array([[context.encode()] for context in contexts], dtype=np.object_),
     }
-    answers = finder.answer(StepRequest(make_request(tensors, own_parameters=parameters)))["answers"]
+    answers = finder.answer(StepRequest(make_request(tensors, parameters=parameters)))["answers"]
     assert answers.shape == (len(contexts), 1)
     return [json.loads(row) for row in answers[:, 0]]
 

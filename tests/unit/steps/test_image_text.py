@@ -163,7 +163,7 @@ def test_embeddings_of_different_models_are_noticed(image_text: ImageText) -> No
 
 
 def test_what_the_text_model_answered_wrongly_is_not_kept(image_text: ImageText, text_model: TextModel) -> None:
-    text_model.error = CallFailed("words", "queue is full", 14)
+    text_model.error = CallFailed("words", "queue is full")
     with pytest.raises(CallFailed):
         image_text.match(seen("cat"), labels(["cat", "dog"]))
     text_model.error = None

@@ -123,7 +123,7 @@ def test_a_bad_request_fails_alone(retrieval: Retrieval) -> None:
 def test_an_encoder_that_fails_fails_only_those_that_have_words(catalogue: Catalogue) -> None:
     def busy(texts: Sequence[str]) -> dict[str, Vector]:
         if texts:
-            raise CallFailed("embed", "its queue is full", 14)
+            raise CallFailed("embed", "its queue is full")
         return {}
 
     words, item_only = Retrieval(catalogue, busy, 3).answer([[Question(text="lake")], [Question(item="lake")]])

@@ -38,7 +38,7 @@ def test_a_model_knows_its_name_its_version_folder_and_its_parameters() -> None:
 
 
 def test_a_request_gives_its_tensors_and_parameters(make_request: MakeRequest) -> None:
-    request = StepRequest(make_request({"a": np.array([[1]]), "b": np.array([[2]])}, own_parameters={"top_k": 2}))
+    request = StepRequest(make_request({"a": np.array([[1]]), "b": np.array([[2]])}, parameters={"top_k": 2}))
     assert request.tensor("b").tolist() == [[2]]
     assert request.parameters == {"top_k": 2}
     assert StepRequest(make_request({})).parameters == {}
@@ -69,25 +69,25 @@ def halves(request: StepRequest) -> Tensors:
 
 @pytest.mark.parametrize("side_by_side", [False, True])
 def test_every_request_gets_its_own_answer_in_order(
-    pb_utils: Any, make_request: MakeRequest, side_by_side: bool
+    pb_utils: Any, ask_step: MakeRequest, heard: Any, side_by_side: bool
 ) -> None:
-    requests = [make_request({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
+    asked = [ask_step({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
+    requests = [each.request for each in asked]
     if side_by_side:
         SideBySide(pb_utils, halves).answer(requests)
-        answers = [request.sender.answer() for request in requests]
+        answers = [each.answer() for each in asked]
     else:
         answers = answer_each(pb_utils, requests, halves)
-    assert [answer.tensors for answer in answers] == [{"half": [[2.0]]}, {}, {}, {}, {"half": [[3.0]]}]
-    assert [answer.error and (answer.error.code, answer.error.message) for answer in answers] == [
-        None,
+    assert [heard(answer) for answer in answers] == [
+        {"half": [[2.0]]},
         (pb_utils.TritonError.INVALID_ARG, "`x` is below zero"),
         (pb_utils.TritonError.INTERNAL, "WrongAnswer: 13 is unlucky"),
         (pb_utils.TritonError.INTERNAL, "KeyError: 'no such half'"),
-        None,
+        {"half": [[3.0]]},
     ]
 
 
-def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: Any, make_request: MakeRequest) -> None:
+def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: Any, ask_step: MakeRequest) -> None:
     go_on = Event()
 
     def wait_for_the_first(request: StepRequest) -> Tensors:
@@ -95,31 +95,40 @@ def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: A
             assert go_on.wait(10)
         return {}
 
-    slow, quick = requests = [make_request({"x": np.array([[number]])}) for number in range(2)]
-    SideBySide(pb_utils, wait_for_the_first).answer(requests)
-    assert quick.sender.answer().error is None
-    assert slow.sender.answers.empty()
+    slow, quick = asked = [ask_step({"x": np.array([[number]])}) for number in range(2)]
+    SideBySide(pb_utils, wait_for_the_first).answer([each.request for each in asked])
+    assert not quick.answer().has_error()
+    assert not slow.is_answered
     go_on.set()
-    assert slow.sender.answer().error is None
+    assert not slow.answer().has_error()
 
 
-def test_an_answer_that_cannot_be_sent_becomes_an_error(pb_utils: Any, make_request: MakeRequest) -> None:
-    request = make_request({"x": np.array([[4]])}, ["half"])
-    request.sender.refuses = 1
-    SideBySide(pb_utils, halves).answer([request])
-    assert request.sender.answer().error.message == "RuntimeError: no shared memory left"
+def test_an_answer_that_cannot_be_sent_becomes_an_error(
+    pb_utils: Any, ask_step: MakeRequest, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ask_step({"x": np.array([[4]])}, ["half"])
+    send = asked.sender.send
+
+    def full(response: Any, flags: int) -> None:
+        if not response.has_error():
+            raise RuntimeError("no shared memory left")
+        send(response, flags)
+
+    monkeypatch.setattr(asked.sender, "send", full)
+    SideBySide(pb_utils, halves).answer([asked.request])
+    assert heard(asked.answer()) == (pb_utils.TritonError.INTERNAL, "RuntimeError: no shared memory left")
 
 
 class Panic(BaseException):
     """What a library written in Rust raises when it has a fault: no Exception."""
 
 
-def test_a_panic_in_a_library_fails_one_request(pb_utils: Any, make_request: MakeRequest) -> None:
+def test_a_panic_in_a_library_fails_one_request(pb_utils: Any, make_request: MakeRequest, heard: Any) -> None:
     def panic(_: StepRequest) -> Tensors:
         raise Panic("overflow")
 
     (answer,) = answer_each(pb_utils, [make_request({})], panic)
-    assert answer.error.message == "Panic: overflow"
+    assert heard(answer) == (pb_utils.TritonError.INTERNAL, "Panic: overflow")
 
 
 def test_work_that_nobody_waits_for_any_more_ends(pb_utils: Any, make_request: MakeRequest) -> None:
@@ -130,18 +139,22 @@ def test_work_that_nobody_waits_for_any_more_ends(pb_utils: Any, make_request: M
 
     late, patient, timeless = (make_request({}, timeout_us=timeout) for timeout in (1, 60_000_000, 0))
     answers = answer_each(pb_utils, [late, patient, timeless], long_work)
-    assert [answer.error and answer.error.code for answer in answers] == [pb_utils.TritonError.UNAVAILABLE, None, None]
+    assert [answer.error() and answer.error().code() for answer in answers] == [
+        pb_utils.TritonError.UNAVAILABLE,
+        None,
+        None,
+    ]
     # What a step does between requests has all the time there is.
     answer_each(pb_utils, [late], lambda _: {})
     require_time()
 
 
-def test_only_faults_of_ours_are_logged(pb_utils: Any, make_request: MakeRequest) -> None:
+def test_only_faults_of_ours_are_logged(pb_utils: Any, runtime: Any, make_request: MakeRequest) -> None:
     answer_each(pb_utils, [make_request({"x": np.array([[number]])}) for number in (-1, 99)], halves)
-    assert pb_utils.Logger.errors == ["KeyError: 'no such half'"]
+    assert runtime.logs == [("ERROR", "KeyError: 'no such half'")]
 
 
-def test_only_wanted_outputs_are_answered(pb_utils: Any, make_request: MakeRequest) -> None:
+def test_only_wanted_outputs_are_answered(pb_utils: Any, make_request: MakeRequest, heard: Any) -> None:
     wanted = (["half"], ["twice"], ["twice", "half"])
     answers = answer_each(pb_utils, [make_request({"x": np.array([[2]])}, names) for names in wanted], halves)
-    assert [sorted(answer.tensors) for answer in answers] == [["half"], ["twice"], ["half", "twice"]]
+    assert [sorted(heard(answer)) for answer in answers] == [["half"], ["twice"], ["half", "twice"]]

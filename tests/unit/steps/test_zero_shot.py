@@ -40,7 +40,7 @@ def ask(make_request: Any) -> Any:
 
     def read(texts: Sequence[str | bytes], *labels: Sequence[str | bytes], **parameters: Any) -> Question:
         tensors = {"text": byte_rows(*([text] for text in texts)), "labels": byte_rows(*labels)}
-        return read_question(StepRequest(make_request(tensors, own_parameters=parameters)), RULES)
+        return read_question(StepRequest(make_request(tensors, parameters=parameters)), RULES)
 
     return read
 
