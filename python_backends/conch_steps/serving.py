@@ -82,9 +82,9 @@ class StepRequest:
 def answer_each(pb_utils: Any, requests: Sequence[Any], answer: Answer) -> list[Any]:
     """One InferenceResponse a request, in order: the tensors `answer` gives, or the error it raises.
 
-    InvalidInput becomes INVALID_ARG (HTTP 400), OutOfTime and a CallFailed that may pass UNAVAILABLE. Anything else is a
-    fault of ours: it becomes INTERNAL for that request only, with its message but without a stack trace, which goes to
-    the server's log instead.
+    InvalidInput becomes INVALID_ARG (HTTP 400), OutOfTime and a CallFailed that may pass UNAVAILABLE. Anything else is
+    a fault of ours: it becomes INTERNAL for that request only, with its message but without a stack trace, which goes
+    to the server's log instead.
     """
     return [_answer_one(pb_utils, request, answer) for request in requests]
 
