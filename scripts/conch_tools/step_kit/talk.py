@@ -13,6 +13,9 @@ import numpy as np
 from conch_tools.errors import ContractBroken, StepFailed
 from conch_tools.step_kit.tensors import Array
 
+FEW_VALUES = 8
+"""Arrays of more equal values are printed as one."""
+
 
 @dataclass(frozen=True, repr=False)
 class Request:
@@ -42,19 +45,24 @@ class Request:
         return f"Request({', '.join(shown)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """For hypothesis, which else prints every field."""
-        printer.text(repr(self))
+        """For hypothesis, which would print every number of every array; what it finds is told by `fuzz_step`."""
+        printer.text(f"Request of {', '.join(self.inputs)}")
 
 
 def _as_code(value: Any) -> str:
     if not isinstance(value, np.ndarray):
         return repr(value)
-    if value.dtype == np.object_:
-        listed, kind = repr(value.tolist()), "object"
-    else:
-        listed = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))
-        kind = f"np.{'bool_' if value.dtype == np.bool_ else value.dtype.name}"
-    return f"np.array({listed}, {kind}){'' if value.size else f'.reshape({value.shape})'}"
+    kind = {"object": "object", "bool": "np.bool_"}.get(value.dtype.name, f"np.{value.dtype.name}")
+    if value.size > FEW_VALUES and (value == value.flat[0]).all():
+        return f"np.full({value.shape}, {_values(value.flat[0])}, {kind})"
+    return f"np.array({_values(value.tolist())}, {kind}){'' if value.size else f'.reshape({value.shape})'}"
+
+
+def _values(value: Any) -> str:
+    """Of bytes or of numbers; numpy's own scalars have a repr that changed with numpy 2."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    shown = repr(plain)
+    return shown if "'" in shown or '"' in shown else re.sub(r"\b(nan|inf)\b", r"np.\1", shown)
 
 
 @dataclass(frozen=True)

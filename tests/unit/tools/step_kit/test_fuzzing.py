@@ -61,7 +61,7 @@ def test_a_faulty_step_is_found_out(fault: str, write_model: WriteModel) -> None
 
 def test_a_sound_step_passes(write_model: WriteModel) -> None:
     with load_step(write_model(EXECUTE, RAGGED)) as step:
-        fuzz_step(step)
+        fuzz_step(step, examples=20)
 
 
 def test_what_is_found_is_small_and_is_code(write_model: WriteModel) -> None:
@@ -92,7 +92,7 @@ def test_what_a_test_says_of_its_inputs_is_kept(write_model: WriteModel) -> None
         return [answer(x_of(request)) for request in requests]
     """
     with load_step(write_model(refusing, RAGGED)) as step:
-        fuzz_step(step, requests_of(step.config, small))
+        fuzz_step(step, requests_of(step.config, small), examples=20)
 
 
 def test_a_step_that_remembers_is_not_compared_with_itself(write_model: WriteModel) -> None:
@@ -104,6 +104,37 @@ def test_a_step_that_remembers_is_not_compared_with_itself(write_model: WriteMod
         return [answer(np.full((len(x_of(request)), 1), self.asked, np.float32)) for request in requests]
     """
     with load_step(write_model(counting, RAGGED)) as step:
-        fuzz_step(step, stateless=False)
+        fuzz_step(step, stateless=False, examples=20)
         with pytest.raises(ContractBroken, match="in this company"):
             fuzz_step(step)
+
+
+def test_padding_that_callers_cut_off_may_differ(write_model: WriteModel) -> None:
+    padding = """
+    def execute(self, requests):
+        xs = [x_of(request) for request in requests]
+        widest = max(x.shape[1] for x in xs)
+        return [answer(np.pad(x, ((0, 0), (0, widest - x.shape[1])))) for x in xs]
+    """
+    with load_step(write_model(padding, RAGGED)) as step:
+        with pytest.raises(ContractBroken, match="in this company"):
+            fuzz_step(step)
+        fuzz_step(
+            step, read=lambda request, outputs: {"y": outputs["y"][:, : request.inputs["x"].shape[1]]}, examples=20
+        )
+
+
+def test_requests_print_as_code() -> None:
+    request = Request(
+        {"t": np.array([[b"nan", b"'"]], object), "n": np.array([np.nan, -np.inf, 1.5], np.float16)},
+        outputs=["y"],
+        parameters={"k": 1},
+    )
+    zeros = Request({"z": np.zeros((3, 4), np.bool_), "e": np.zeros((0, 2), np.int64)})
+    for each in (request, zeros):
+        again = eval(repr(each), {"Request": Request, "np": np})
+        assert repr(again) == repr(each)
+        assert {name: array.dtype for name, array in again.inputs.items()} == {
+            name: array.dtype for name, array in each.inputs.items()
+        }
+    assert "np.full((3, 4), False, np.bool_)" in repr(zeros)
