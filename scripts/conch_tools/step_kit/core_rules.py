@@ -187,19 +187,29 @@ def rows_of(config: Config, arrays: Arrays) -> int:
     return next((array.shape[0] for array in arrays.values()), 1) if config["max_batch_size"] else 1
 
 
-def as_array(value: Any, data_type: str) -> Array:
-    """What a test wrote, as the array that a client would send: arrays keep their type, text becomes bytes."""
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "U":
+def as_arrays(config: Config, values: Mapping[str, Any]) -> dict[str, Array]:
+    """What a test wrote, as the arrays that a client would send: arrays keep their type, text becomes bytes.
+
+    Raises ValueError, with the input's name, for what is no array of the type that config.pbtxt says.
+    """
+    types = {tensor["name"]: tensor["data_type"] for tensor in config["input"]}
+    return {name: _as_array(name, value, types.get(name)) for name, value in values.items()}
+
+
+def _as_array(name: str, value: Any, data_type: str | None) -> Array:
+    if isinstance(value, np.ndarray) and value.dtype.kind != "U":
         return value
-    if data_type not in NUMPY_TYPES:
-        raise ValueError(f"data type {data_type} has no array type in numpy")
-    array = np.asarray(value, dtype=NUMPY_TYPES[data_type])
-    if data_type == STRING:
-        encoded = [each.encode() if isinstance(each, str) else each for each in array.ravel().tolist()]
-        flat = np.empty(array.size, dtype=np.object_)
-        flat[:] = encoded
-        array = flat.reshape(array.shape)
-    return array
+    if data_type is not None and data_type not in NUMPY_TYPES:
+        raise ValueError(f"input `{name}`: numpy has no array of data type {data_type}")
+    try:
+        array = np.asarray(value, dtype=None if data_type is None else NUMPY_TYPES[data_type])
+    except ValueError as problem:
+        raise ValueError(f"input `{name}` is no array of {data_type}: {problem}") from problem
+    if array.dtype.kind not in "OU":
+        return array
+    flat = np.empty(array.size, dtype=np.object_)
+    flat[:] = [each.encode() if isinstance(each, str) else each for each in array.ravel().tolist()]
+    return flat.reshape(array.shape)
 
 
 def _fits(shape: Sequence[int], dims: Sequence[int]) -> bool:

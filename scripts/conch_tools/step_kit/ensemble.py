@@ -9,7 +9,7 @@ from conch_tools.errors import StepFailed, StepNotLoaded
 from conch_tools.step_kit import core_rules
 from conch_tools.step_kit.calls import CalledStep
 from conch_tools.step_kit.talk import Reply, Request, Response
-from conch_tools.step_kit.tensors import STRING, Array
+from conch_tools.step_kit.tensors import Array
 
 Config = dict[str, Any]
 
@@ -31,8 +31,7 @@ class Ensemble:
         """Nothing: the steps belong to whoever loaded them."""
 
     def _answer(self, request: Request) -> Reply:
-        types = {tensor["name"]: tensor["data_type"] for tensor in self.config["input"]}
-        arrays = {name: core_rules.as_array(value, types.get(name, STRING)) for name, value in request.inputs.items()}
+        arrays = core_rules.as_arrays(self.config, request.inputs)
         try:
             wanted = core_rules.wanted_outputs(self.config, request.outputs)
             tensors = core_rules.admitted(self.config, arrays, request.request_id)

@@ -17,7 +17,7 @@ from conch_tools.step_kit.exchange import (
     arrays_of,
 )
 from conch_tools.step_kit.talk import Reply, Request, Response
-from conch_tools.step_kit.tensors import STRING, Array, Tensor, delivered
+from conch_tools.step_kit.tensors import Array, Tensor, delivered
 
 Config = dict[str, Any]
 
@@ -36,8 +36,7 @@ class Errand:
         self._current: InferenceRequest | None = None
         self._responses: list[Response] = []
         self._ended_apart = False
-        types = {tensor["name"]: tensor["data_type"] for tensor in config["input"]}
-        arrays = {name: core_rules.as_array(value, types.get(name, STRING)) for name, value in asked.inputs.items()}
+        arrays = core_rules.as_arrays(config, asked.inputs)
         try:
             self._wanted = core_rules.wanted_outputs(config, asked.outputs)
             self.inputs = core_rules.admitted(config, arrays, asked.request_id)

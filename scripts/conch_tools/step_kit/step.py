@@ -55,6 +55,7 @@ class Step:
         self._timeout_s = answer_timeout_s
         self._may_call = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
         self._one_at_a_time = threading.Lock()
         self._instance: Any = None
         for_installed_packages.add()
@@ -138,7 +139,7 @@ class Step:
     def _completed(self) -> dict[str, Any]:
         """Triton completes a configuration in a process of its own, so nothing that is set there survives."""
         with self._loading():
-            python_model = self._imports.load(self._model.code).TritonPythonModel
+            python_model = self._python_model()
             if not hasattr(python_model, "auto_complete_config"):
                 return self._model.config
             module = self._imports(NAME)
@@ -151,9 +152,15 @@ class Step:
         self._imports = self._fresh_imports()
         return dict(json.loads(json.dumps(completed.as_dict())))
 
+    def _python_model(self) -> Any:
+        module = self._imports.load(self._model.code)
+        if not hasattr(module, "TritonPythonModel"):
+            raise TritonModelException(f"{self._model.code} has no class `TritonPythonModel`")
+        return module.TritonPythonModel
+
     def _initialized(self) -> Any:
         with self._loading():
-            instance = self._imports.load(self._model.code).TritonPythonModel()
+            instance = self._python_model()()
             if hasattr(instance, "initialize"):
                 instance.initialize(
                     {
@@ -185,7 +192,7 @@ class Step:
             running.reset(before)
 
     def _execute_together(self, errands: Sequence[Errand]) -> None:
-        with self._one_at_a_time:
+        with self._alone():
             try:
                 requests = [each.request() for each in errands]
                 self._take_returned(errands, requests, self._returned(requests))
@@ -198,6 +205,19 @@ class Step:
                     each.fail(StepFailed("INTERNAL", message, whole_execution=True))
         for each in errands:
             each.wait(self._timeout_s)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """An instance executes one batch after the other."""
+        if not self._one_at_a_time.acquire(timeout=self._timeout_s):
+            raise ContractBroken(
+                f"step `{self.name}` is still executing after {self._timeout_s:g} s: if it calls itself, that waits "
+                "for ever in Triton; if it is slow, raise `answer_timeout_s`"
+            )
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
     def _returned(self, requests: list[InferenceRequest]) -> Any:
         if not hasattr(self._instance, "execute"):
@@ -243,7 +263,9 @@ class Step:
         """A decoupled coroutine goes on while Triton takes the next requests; any other is waited for."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name=f"events of {self.name}").start()
+            self._loop_thread = threading.Thread(target=self._loop.run_forever, name=f"events of {self.name}")
+            self._loop_thread.daemon = True
+            self._loop_thread.start()
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         if not self.decoupled:
             return future.result()
@@ -257,8 +279,11 @@ class Step:
     def _forget(self) -> None:
         self._imports.forget()
         for_installed_packages.remove()
-        if self._loop is not None:
+        if self._loop is not None and self._loop_thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop_thread.join(self._timeout_s)
+            if not self._loop_thread.is_alive():
+                self._loop.close()
 
 
 def load_step(

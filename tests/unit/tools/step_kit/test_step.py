@@ -233,6 +233,32 @@ def test_one_execution_at_a_time(write_model: WriteModel) -> None:
     assert failures == []
 
 
+def test_a_step_that_calls_itself_is_told(write_model: WriteModel) -> None:
+    selfish = CALLING.replace('"other"', '"small"')
+    calls: dict[str, Any] = {}
+    with load_step(write_model(selfish), calls=calls, answer_timeout_s=0.1) as step:
+        calls["small"] = step
+        with pytest.raises(ContractBroken, match="if it calls itself, that waits for ever"):
+            step.infer({"x": X})
+
+
+def test_a_decoupled_coroutine_streams_and_leaves_nothing_running(write_model: WriteModel) -> None:
+    streaming = """
+    async def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            sender.send(answer(x_of(request)))
+            sender.send(answer(x_of(request) * 2), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    """
+    decoupled = CONFIG + "model_transaction_policy { decoupled: true }"
+    with load_step(write_model(streaming, decoupled)) as step:
+        (reply,) = step.execute([Request({"x": X})])
+        assert [each.outputs["y"].tolist() for each in reply.responses] == [[[1.0, 2.0]], [[2.0, 4.0]]]
+        with pytest.raises(ContractBroken, match="there are 2 responses where one was expected"):
+            step.infer({"x": X})
+    assert "events of small" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_a_request_that_the_step_puts_back_is_executed_again(write_model: WriteModel) -> None:
     twice = """
     rounds = 0
@@ -295,4 +321,18 @@ def test_a_folder_that_is_not_there_and_one_without_a_version_are_told(write_mod
     (folder / "1" / "model.py").unlink()
     (folder / "1").rmdir()
     with pytest.raises(StepNotLoaded, match="has no version folder"):
+        load_step(folder)
+
+
+def test_what_is_no_array_is_told_with_the_inputs_name(write_model: WriteModel) -> None:
+    with load_step(write_model()) as step:
+        for value in ([[1], [1, 2]], [["a"]]):
+            with pytest.raises(ValueError, match="input `x` is no array of TYPE_FP32"):
+                step.infer({"x": value})
+
+
+def test_a_file_without_the_class_is_told(write_model: WriteModel) -> None:
+    folder = write_model()
+    (folder / "1" / "model.py").write_text("class Model: pass\n")
+    with pytest.raises(StepNotLoaded, match="has no class `TritonPythonModel`"):
         load_step(folder)
