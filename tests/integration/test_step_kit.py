@@ -151,6 +151,8 @@ CASES = {
             "request_seen",
             "args_seen",
             "raising",
+            "raising_own",
+            "raising_tritons",
             "tensor_rules",
             "sender_rules",
             "metric_rules",

@@ -16,7 +16,7 @@ def as_pybind_says(problem: BaseException) -> str:
     """
     if isinstance(problem, TritonModelException) and _raised_by_kit(problem):
         return str(problem)
-    lines = [f"{type(problem).__qualname__}: {problem}"]
+    lines = [f"{type(problem).__name__}: {problem}"]
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

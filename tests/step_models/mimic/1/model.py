@@ -49,6 +49,22 @@ def raising(request):
     helper.deep("a cause with ünïcode")
 
 
+class Outer:
+    class Inner(Exception):
+        """Has a name of its own."""
+
+
+def raising_own(request):
+    try:
+        raise pb_utils.TritonModelException("a cause")
+    except pb_utils.TritonModelException as problem:
+        raise Outer.Inner("a consequence") from problem
+
+
+def raising_tritons(request):
+    raise pb_utils.TritonModelException("raised by the step")
+
+
 def request_seen(request):
     x = pb_utils.get_input_tensor_by_name(request, "x")
     text = pb_utils.get_input_tensor_by_name(request, "text")
@@ -181,6 +197,8 @@ DEEDS = {
     "echo": answer,
     "request_seen": request_seen,
     "raising": raising,
+    "raising_own": raising_own,
+    "raising_tritons": raising_tritons,
     "tensor_rules": tensor_rules,
     "sender_rules": sender_rules,
     "metric_rules": metric_rules,
