@@ -236,6 +236,8 @@ def xray(
     url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
 ) -> None:
     """Send one request through a running server step by step: every tensor, and where the time goes."""
+    from rich.console import Console
+
     from conch_tools.xray.measure import Load
     from conch_tools.xray.run import Asked, shown
     from conch_tools.xray.run import xray as run
