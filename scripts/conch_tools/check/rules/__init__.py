@@ -37,6 +37,7 @@ from conch_tools.check.rules import (
     shapes,
     shared_memory,
     steps,
+    streams,
     tensors,
 )
 
@@ -76,6 +77,7 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     ensemble.ENSEMBLES,
     ensemble_steps.ENSEMBLE_STEPS,
     dataflow.FLOW,
+    streams.STREAMS,
     shapes.SHAPES,
     graph.GRAPH_FILES,
     graph.GRAPH_SETTINGS,
