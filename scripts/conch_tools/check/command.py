@@ -51,12 +51,13 @@ def check(
     Args:
         settings: whose repository is checked when no path is given.
         paths: folders with one folder a model, models in them, or files of a model.
-        backends: folders with backends. None given: the settings' own for the settings' repository, `python_backends`
-            beside any other, and where there is no such folder, nothing is said about backends being there.
+        backends: folders with backends. None given: those of CONCH_BACKENDS; else the settings' own for the settings'
+            repository, `python_backends` beside any other; and where there is no such folder, nothing is said about
+            backends being there.
         selection: the rules that count, all by default.
 
     Raises:
-        SettingsError: a path is not there, or a folder is no model repository or an empty one.
+        SettingsError: a path or a folder of backends is not there, or a folder is no model repository or an empty one.
     """
     rules = selection or Selection()
     found = []
@@ -105,11 +106,12 @@ def repository_holding(path: Path) -> Path | None:
 
 
 def _backends_of(repository: Path, settings: Settings, given: Sequence[Path]) -> list[Path] | None:
-    for folder in given:
+    named = given or ([settings.backends] if "backends" in settings.model_fields_set else [])
+    for folder in named:
         if not folder.is_dir():
             raise SettingsError(f"{folder} is no folder: name one that holds backends")
-    if given:
-        return list(given)
-    own = repository.resolve() == settings.repository.resolve() or "backends" in settings.model_fields_set
+    if named:
+        return list(named)
+    own = repository.resolve() == settings.repository.resolve()
     folder = settings.backends if own else repository.resolve().parent / _BACKENDS_BESIDE
     return [folder] if folder.is_dir() else None

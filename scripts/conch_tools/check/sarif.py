@@ -24,7 +24,8 @@ from conch_tools.check.rulebook import Rule
 from conch_tools.check.rules import all_rules
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_ROOT = "SRCROOT"
+_ROOT = "%SRCROOT%"
+"""What GitHub's own analyses call the checkout."""
 _FINGERPRINT = "conchFinding/v1"
 
 

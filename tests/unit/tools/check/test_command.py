@@ -73,6 +73,16 @@ def test_backends_beside_a_repository_or_named_ones_are_looked_at(settings: Sett
         codes(settings, models, backends=(models / "nowhere",))
 
 
+def test_backends_that_a_setting_names_must_be_there(
+    settings: Settings, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCH_BACKENDS", str(settings.backends))
+    assert codes(Settings(), models) == ["BAK002", "CFG008"]
+    monkeypatch.setenv("CONCH_BACKENDS", str(models / "nowhere"))
+    with pytest.raises(SettingsError, match="nowhere is no folder"):
+        codes(Settings(), models)
+
+
 @pytest.mark.parametrize("path", ["m", "m/config.pbtxt", "m/1/model.py", "m/configs/gpu.pbtxt"])
 def test_a_model_or_a_file_means_the_repository_that_holds_it(settings: Settings, models: Path, path: str) -> None:
     (models / path).touch()

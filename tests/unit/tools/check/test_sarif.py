@@ -73,10 +73,10 @@ def test_a_result_refers_to_its_rule_and_says_what_and_how_to_mend_it(finding: F
 
 def test_a_file_below_the_root_has_a_relative_uri_and_a_region(finding: Finding, tmp_path: Path) -> None:
     assert location(finding, tmp_path) == {
-        "artifactLocation": {"uri": "my%20models/m/config.pbtxt", "uriBaseId": "SRCROOT"},
+        "artifactLocation": {"uri": "my%20models/m/config.pbtxt", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": 3, "startColumn": 7},
     }
-    base = run_of(sarif([finding], tmp_path))["originalUriBaseIds"]["SRCROOT"]["uri"]
+    base = run_of(sarif([finding], tmp_path))["originalUriBaseIds"]["%SRCROOT%"]["uri"]
     assert base == f"{tmp_path.as_uri()}/"
 
 
@@ -97,7 +97,7 @@ def test_a_folder_or_what_is_missing_is_shown_at_the_top_of_the_models_configura
     finding: Finding, model: Path, tmp_path: Path, folder: str
 ) -> None:
     assert location(replace(finding, place=Place(model / folder)), tmp_path) == {
-        "artifactLocation": {"uri": "my%20models/m/config.pbtxt", "uriBaseId": "SRCROOT"},
+        "artifactLocation": {"uri": "my%20models/m/config.pbtxt", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": 1},
     }
 
