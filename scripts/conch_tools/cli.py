@@ -99,8 +99,6 @@ def parity(
     """Compare answers with the reference libraries', or with another server's. Exit code 1 when they miss the gate."""
     from rich.console import Console
 
-    from rich.console import Console
-
     from conch_tools.parity.report import render, show
     from conch_tools.parity.run import parity as run
     from conch_tools.parity.with_another import Other
