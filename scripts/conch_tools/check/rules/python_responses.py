@@ -131,7 +131,7 @@ def decoupled_returns(adaptor: Adaptor) -> Iterator[Problem]:
     """`execute` of a decoupled model returns responses.
 
     A decoupled model sends its responses, any number of them for each request; the execution fails unless `execute`
-    returns None.
+    returns None. A return under a condition is not looked at.
 
     Bad in `embed/config.pbtxt`:
 
@@ -145,7 +145,10 @@ def decoupled_returns(adaptor: Adaptor) -> Iterator[Problem]:
     if not adaptor.decoupled or adaptor.facts.requests.escape:
         return
     for returned in adaptor.facts.responses.returned:
-        for model in adaptor.models if isinstance(returned.value, ast.List | ast.ListComp | ast.Name) else ():
+        # A source that serves both kinds of models returns responses in one branch only.
+        certain = not isinstance(adaptor.source.parents.get(returned), ast.If)
+        answers = isinstance(returned.value, ast.List | ast.ListComp | ast.Name)
+        for model in adaptor.models if certain and answers else ():
             place = model.place(model.marks.at("model_transaction_policy"))
             what = f"the model is decoupled, but {adaptor.source.where(returned)} returns responses"
             yield Problem(place, what, "send them by `request.get_response_sender()`, or remove `decoupled: true`")

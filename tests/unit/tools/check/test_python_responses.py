@@ -194,6 +194,8 @@ def test_a_stream_ends_and_returns_nothing(check_source: CheckSource) -> None:
     endless = STREAM.replace("    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)\n", "")
     assert check_source(endless, more=DECOUPLED) == [("PYR007", 5)]
     assert check_source(ONE_EACH, more=DECOUPLED) == [("PYR006", 5)]
+    both = ONE_EACH.replace("return responses", "if not self.decoupled:\n    return responses")
+    assert check_source(both, more=DECOUPLED) == []
 
 
 ROWS = 'x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()'
