@@ -7,6 +7,7 @@ and texts `@` is the name of the case's model. All cases lie in one repository.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import time
@@ -29,6 +30,7 @@ from conch_tools.check.rules import all_rules
 from conch_tools.errors import ServerFailed
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.embedded import ADMIN_HEADER
+from conch_tools.server.failure import how_it_ended
 from conch_tools.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -40,12 +42,14 @@ StartTriton = Callable[..., EmbeddedServer]
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = Path(__file__).with_name("truth")
+MESSAGES = Path(__file__).with_name("core_messages.toml")
 SEQUENCE = 7
 """A sequence's correlation id; models without a sequence batcher do not mind it."""
 LIMIT_S = 60.0
 LOADED_AT_ONCE = 4
-NO_VERDICT = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
-"""That the server ended, or waits: no refusal, and not expected of any case that is loaded beside others."""
+NO_VERDICTS = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+END_WAIT_S = 2.0
+"""How long a server that is about to end with a signal may take."""
 UNPOLLED = "failed to poll from model repository"
 """All that Triton answers where a configuration cannot be read, or is refused before anything is loaded."""
 
@@ -113,8 +117,13 @@ def _write(repository: Path, files: Mapping[str, Any], name: str) -> None:
 
 
 CASES = {case.name: case for case in cases()}
-OF_CONCH = ("MAN", "PIP", "STP")
-"""Kinds of codes about what Conch's own backends and builds read; test_check_verdicts.py asks about these."""
+ELSEWHERE = {
+    **dict.fromkeys(("MAN", "PIP", "STP"), "what Conch's own backends and builds read: test_check_verdicts.py"),
+    **dict.fromkeys(("PYC", "PYR", "PYS", "PYT"), "sources of Python models: test_check_sources.py"),
+    "ACC": "what NVIDIA's backend reads on a GPU",
+    "CAC": "a second answer out of the cache, no refusal",
+}
+"""Kinds of codes whose bad examples are asked about elsewhere, or cannot be here, with the reason."""
 NOT_ASKED = {
     "FIL005": "Triton waits for a process that is dead: a case of its own",
     "FIL008": "the same; test_check_verdicts.py asks about it",
@@ -124,7 +133,10 @@ NOT_ASKED = {
 EXAMPLES = {
     rule.code: rule.example
     for rule in all_rules()
-    if rule.severity is Severity.ERROR and rule.example and rule.code not in NOT_ASKED and rule.code[:3] not in OF_CONCH
+    if rule.severity is Severity.ERROR
+    and rule.example
+    and rule.code not in NOT_ASKED
+    and rule.code[:3] not in ELSEWHERE
 }
 LEAST_REFUSED, LEAST_SERVED = 200, 80
 """How many cases there are at least, lest a table be lost unnoticed."""
@@ -138,6 +150,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for case in CASES.values():
         _write(folder, case.files, case.name)
     return folder
+
+
+class NoVerdict(Exception):
+    """The server ended or did not answer, which is expected of no case that is loaded beside others."""
 
 
 class Judge:
@@ -157,7 +173,8 @@ class Judge:
                 self._ask(model)
             self._triton.unload_model(model, headers=self._admin, client_timeout=LIMIT_S)
         except grpc.InferenceServerException as refused:
-            assert refused.status() not in NO_VERDICT, f"{model}: {refused}"
+            if refused.status() in NO_VERDICTS:
+                raise NoVerdict(f"{model}: {refused}") from refused
             return self._reason_after(told, model) if UNPOLLED in str(refused) else str(refused)
         return None
 
@@ -204,9 +221,7 @@ def verdicts(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
         said = pool.map(lambda case: judge.refusal(case.name, asked=case.asked), together)
     refusals = {case.name: refusal for case, refusal in zip(together, said, strict=True)}
     for case in (case for case in CASES.values() if case.alone):
-        with pytest.raises(ServerFailed) as refused:
-            start_triton(repository, models=[case.name])
-        refusals[case.name] = str(refused.value)
+        refusals[case.name] = _end_of(case, repository, start_triton)
     errors = _errors(repository)
     return {
         name: Verdict(refusals[name], [each for each in errors if _model_of(each, repository) in case.models])
@@ -228,6 +243,18 @@ def example_verdicts(start_triton: StartTriton, tmp_path_factory: pytest.TempPat
         found[code] = Verdict(judge.refusal(model), errors)
         _rewrite(repository, bad, sound)
     return found
+
+
+def _end_of(case: Case, repository: Path, start_triton: StartTriton) -> str | None:
+    """How a server ends that is to load a case and to answer for it; None when it does not."""
+    try:
+        server = start_triton(repository, models=[case.name])
+    except ServerFailed as refused:
+        return str(refused)
+    with contextlib.suppress(NoVerdict):
+        Judge(server).refusal(case.name)
+    code = server.wait(END_WAIT_S)
+    return None if code is None else f"tritonserver {how_it_ended(code)}"
 
 
 def _rewrite(repository: Path, before: Files, after: Files) -> None:
@@ -272,3 +299,10 @@ def test_triton_says_what_the_table_says(verdicts: Mapping[str, Verdict], name: 
         assert said is None
     else:
         assert said is not None and says.replace("@", name) in said
+
+
+def test_every_message_of_core_is_provoked(verdicts: Mapping[str, Verdict]) -> None:
+    for file in tomllib.loads(MESSAGES.read_text(encoding="utf-8")).values():
+        for message, case in file["provoked"].items():
+            assert message in str(verdicts[case].triton), case
+        assert all(why for why in file["never"].values())
