@@ -31,20 +31,21 @@ class Names:
     """The bindings of a whole source. `parents` gives the node around each node."""
 
     def __init__(self, tree: ast.Module, parents: Mapping[ast.AST, ast.AST]) -> None:
-        self._tree = tree
         self._parents = parents
+        self._scopes: dict[ast.AST, Scope] = {tree: tree}
+        self._values: dict[ast.expr, ast.expr] = {}
         self._local: dict[tuple[ast.AST, str], list[Bound]] = defaultdict(list)
         self._attributes: dict[str, list[Bound]] = defaultdict(list)
+        for node in ast.walk(tree):
+            around = node if isinstance(node, Scope) else self._scopes[node]
+            self._scopes.update(dict.fromkeys(ast.iter_child_nodes(node), around))
         for node in ast.walk(tree):
             for target, bound in _bindings(node):
                 self._bind(target, bound)
 
     def scope(self, node: ast.AST) -> Scope:
         """The function around a node, or the module."""
-        around = self._parents.get(node)
-        while around is not None and not isinstance(around, Scope):
-            around = self._parents.get(around)
-        return around if isinstance(around, Scope) else self._tree
+        return self._scopes[node]
 
     def bindings(self, name: ast.Name) -> list[Bound]:
         """All bindings of a name in the nearest scope that has any."""
@@ -57,12 +58,15 @@ class Names:
 
     def value(self, expression: ast.expr) -> ast.expr:
         """What an expression stands for: itself, unless it is a name for another."""
-        for _ in range(_DEEPEST):
-            bound = self._only(expression)
-            if bound is None or bound.value is None or bound.each:
-                return expression
-            expression = bound.value
-        return expression
+        if expression not in self._values:
+            value = expression
+            for _ in range(_DEEPEST):
+                bound = self._only(value)
+                if bound is None or bound.value is None or bound.each:
+                    break
+                value = bound.value
+            self._values[expression] = value
+        return self._values[expression]
 
     def texts(self, expression: ast.expr, depth: int = 0) -> frozenset[str] | None:
         """The texts that an expression can be, or None where that is not known."""
