@@ -37,7 +37,8 @@ def found(check: Check, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Callab
     """The findings in a model with more in its configuration, on a machine with a GPU."""
     monkeypatch.setattr("conch_tools.check.rules.instances.gpu_is_here", lambda: True)
     content = graph("agraph (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
-    return lambda more: check({"m/config.pbtxt": CONFIG + more, "m/1/model.onnx": content})
+    files: dict[str, str | bytes] = {"m/config.pbtxt": CONFIG, "m/1/model.onnx": content}
+    return lambda more: check({**files, "m/configs/gpu.pbtxt": CONFIG + more})
 
 
 Found = Callable[[str], list[Finding]]

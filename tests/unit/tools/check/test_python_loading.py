@@ -103,7 +103,7 @@ def test_a_name_on_a_hub_can_come_from_the_configuration(
 def test_an_environment_of_its_own_has_packages_and_a_python_of_its_own(check: Check) -> None:
     for source in ("import no_such_package\n" + MODEL, "match = 1\nprint match\n"):
         assert found(check, source) != []
-        assert found(check, source, ENVIRONMENT) == []
+        assert not any(code.startswith("PYS") for code, _ in found(check, source, ENVIRONMENT))
 
 
 def test_a_fault_of_a_source_is_told_once_whatever_the_profiles(check: Check) -> None:
