@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -74,8 +75,15 @@ def closed_loop(
     """
     turn = _Turn(requests, warm_up_s, seconds)
     where = f"{address[0]}:{address[1]}"
+    until_s = warm_up_s + seconds + timeout_s
     try:
-        asyncio.run(asyncio.wait_for(turn.run(address, concurrency), warm_up_s + seconds + timeout_s))
+        # Signals reach the main thread only. Raised in a callback of the event loop, their exception would be lost.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            running = thread.submit(asyncio.run, asyncio.wait_for(turn.run(address, concurrency), until_s))
+            try:
+                running.result()
+            finally:
+                turn.end()
     except asyncio.TimeoutError as problem:
         raise ContenderFailed(f"{where} left requests unanswered for {timeout_s:g} s") from problem
     except OSError as problem:
@@ -110,6 +118,10 @@ class _Turn:
                 clock.cancel()
             for caller in callers:
                 caller.close()
+
+    def end(self) -> None:
+        """No request is sent any more."""
+        self._ends = 0.0
 
     def next_request(self) -> tuple[int, bytes] | None:
         """What the next free caller sends; None when the time is over."""
