@@ -258,6 +258,32 @@ def gpu_check(
     run(load_settings(), only or [], output, print)
 
 
+@app.command()
+def tune(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    latency_limit_ms: Annotated[float | None, typer.Option(help="Largest p99 latency; none by default.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests in flight.")] = 16,
+    minutes: Annotated[float, typer.Option(help="How long all of it may take.")] = 10.0,
+    profile: Annotated[str, typer.Option(help="The profile to write: <model>/configs/PROFILE.pbtxt.")] = "tuned",
+    requests: Annotated[
+        Path | None, typer.Option(help="Requests to send, a JSON object of inputs a line; else texts or samples.")
+    ] = None,
+    generator: Annotated[str, typer.Option(help="Who sends them: conch, or perf_analyzer on PATH.")] = "conch",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no profile.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a profile that no tuning wrote.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Where the plot goes, as SVG.")] = None,
+) -> None:
+    """Find the settings of a pipeline that answer the most requests a second here, and write them as a profile."""
+    from conch_tools.tune.run import TuneOptions
+    from conch_tools.tune.run import tune as run
+
+    options = TuneOptions(
+        pipeline, profile, concurrency, latency_limit_ms, minutes, generator, requests, dry_run, force
+    )
+    run(load_settings(), options, Console(), output, plot)
+
+
 @bench.command()
 def peers(
     seconds: Annotated[float, typer.Option(help="Measured time of each contender and round.")] = 10.0,

@@ -34,6 +34,11 @@ class Control:
         found: dict[str, Any] = json.loads(self._call("GET", f"/v2/models/{model}/config", None, SHORT_S))
         return found
 
+    def statistics(self, model: str) -> dict[str, Any]:
+        """What the latest version of a model has done since it was loaded, batch by batch. Raises ControlFailed."""
+        found: dict[str, Any] = json.loads(self._call("GET", f"/v2/models/{model}/stats", None, SHORT_S))
+        return dict(found["model_stats"][-1])
+
     def is_ready(self, model: str) -> bool:
         """Whether Triton calls the model ready; False as well when it does not answer."""
         try:

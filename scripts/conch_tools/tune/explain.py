@@ -1,0 +1,68 @@
+"""Why a setting won or lost, in sentences made of what Triton counted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from conch_tools.tune.figures import Measurement, StepFigures
+from conch_tools.tune.search import Race, Trial
+
+IDLE = 0.10
+"""A step whose instances are busy less than this cannot hold the others up, so none of its settings is tried."""
+NOTEWORTHY = 0.05
+"""Relative change of a figure that is worth saying."""
+
+
+def busiest_first(measured: Measurement) -> list[str]:
+    """The steps that are worth tuning, the busiest first; the busiest one is always among them."""
+    ranked = sorted(measured.steps, key=lambda step: step.busy, reverse=True)
+    return [step.model for place, step in enumerate(ranked) if place == 0 or step.busy >= IDLE]
+
+
+def bottleneck(measured: Measurement) -> str:
+    """What holds the pipeline up, and what therefore is left alone."""
+    first, *rest = sorted(measured.steps, key=lambda step: step.busy, reverse=True)
+    said = (
+        f"{first.model} is the busiest step: its instances execute {first.busy:.0%} of the time, "
+        f"{first.compute_ms:.1f} ms for a batch of {first.average_batch:.1f}, "
+        f"and a request waits {first.queue_ms:.1f} ms for it."
+    )
+    idle = [f"{step.model} ({step.busy:.0%})" for step in rest if step.busy < IDLE]
+    return f"{said} Left as they are, because they are busy less than {IDLE:.0%}: {', '.join(idle)}." if idle else said
+
+
+def finding(race: Race) -> str:
+    """What became of one knob, and why."""
+    trial = race.winner or race.trials[0]
+    so_far, value = race.knob.told(race.before), race.knob.told(trial.candidate)
+    if race.winner:
+        return f"{race.knob}: {value} instead of {so_far}: {_gain(trial)}. {_why(race, trial)}"
+    return f"{race.knob}: {so_far} stays. The next best, {value}: {_gain(trial)}. {_why(race, trial)}"
+
+
+def _gain(trial: Trial) -> str:
+    before, after = trial.against.traffic, trial.measured.traffic
+    if trial.ratio > 10 or trial.ratio < 0.1:
+        return f"p99 {before.p99_ms:.0f} → {after.p99_ms:.0f} ms, across the limit"
+    return f"{trial.ratio - 1:+.1%} over {trial.rounds} round{'s' if trial.rounds > 1 else ''}"
+
+
+def _why(race: Race, trial: Trial) -> str:
+    model = race.knob.model or max(trial.measured.steps, key=lambda step: step.busy).model
+    said = list(_changes(trial.against.step(model), trial.measured.step(model)))
+    before, after = trial.against.traffic, trial.measured.traffic
+    said += _change("p99", before.p99_ms, after.p99_ms, " ms")
+    return f"{model}: {', '.join(said)}." if said else f"{model} does the same as before."
+
+
+def _changes(before: StepFigures, after: StepFigures) -> Iterator[str]:
+    yield from _change("average batch", before.average_batch, after.average_batch, "")
+    yield from _change("compute", before.row_ms, after.row_ms, " ms a row")
+    yield from _change("queue", before.queue_ms, after.queue_ms, " ms a request")
+    yield from _change("busy", 100 * before.busy, 100 * after.busy, " %")
+
+
+def _change(name: str, before: float, after: float, unit: str) -> Sequence[str]:
+    if abs(after - before) <= NOTEWORTHY * max(before, after):
+        return []
+    return [f"{name} {before:.1f} → {after:.1f}{unit}"]

@@ -1,0 +1,90 @@
+"""NVIDIA's perf_analyzer as the generator, where it is on PATH: the same turn, its figures read from its CSV report."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from conch_tools.errors import UnsuitableMachine
+from conch_tools.tune.errors import CandidateRejected
+from conch_tools.tune.figures import Traffic
+from conch_tools.tune.traffic import Inputs
+
+PERF_ANALYZER = "perf_analyzer"
+MOST_WINDOWS = 3
+"""It measures windows until three of them agree, or so many are over."""
+START_S = 20.0
+"""What it may take beside its windows."""
+LAST_WORDS = 300
+
+
+class PerfAnalyzer:
+    """Runs perf_analyzer once a turn, over gRPC."""
+
+    name = PERF_ANALYZER
+
+    def __init__(self, url: str, config: ModelConfig, inputs: Sequence[Inputs]) -> None:
+        """Raises UnsuitableMachine when there is no perf_analyzer."""
+        found = shutil.which(PERF_ANALYZER)
+        if found is None:
+            raise UnsuitableMachine(
+                "there is no perf_analyzer on PATH: docs/measure.md says where to get it, "
+                "or leave --generator out for the generator that Conch brings"
+            )
+        self._command = [found, "-m", config.name, "-i", "grpc", "-u", url]
+        self._data = json.dumps({"data": [{name: _plain(value) for name, value in each.items()} for each in inputs]})
+
+    def run(self, concurrency: int, seconds: float) -> Traffic:
+        """Its last window. Raises CandidateRejected with its words when it fails."""
+        with tempfile.TemporaryDirectory(prefix="conch-perf-") as folder:
+            data, report = Path(folder) / "data.json", Path(folder) / "report.csv"
+            data.write_text(self._data, encoding="utf-8")
+            options = {
+                "--input-data": data,
+                "--concurrency-range": concurrency,
+                "--measurement-interval": int(1000 * seconds),
+                "--max-trials": MOST_WINDOWS,
+                "--percentile": 99,
+                "-f": report,
+            }
+            command = [*self._command, *(str(part) for option in options.items() for part in option)]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=START_S + 2 * MOST_WINDOWS * seconds, check=False
+                )
+            except subprocess.TimeoutExpired as problem:
+                raise CandidateRejected(f"perf_analyzer was not done after {problem.timeout:.0f} s") from problem
+            if not report.is_file():
+                said = (done.stderr.strip() or done.stdout.strip())[-LAST_WORDS:]
+                raise CandidateRejected(f"perf_analyzer measured nothing: {said}")
+            return _read(report, concurrency)
+
+
+def _read(report: Path, concurrency: int) -> Traffic:
+    """From its CSV, whose latencies are in microseconds."""
+    with report.open(encoding="utf-8", newline="") as lines:
+        row: dict[str, str] = next(csv.DictReader(lines))
+    return Traffic(
+        concurrency=concurrency,
+        requests_per_s=float(row["Inferences/Second"]),
+        p50_ms=float(row["p50 latency"]) / 1e3,
+        p99_ms=float(row["p99 latency"]) / 1e3,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value of a request in perf_analyzer's JSON: texts and numbers in a list with their shape, bytes as base64."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    array = np.asarray(value)
+    return {"content": array.reshape(-1).tolist(), "shape": list(array.shape or (1,))}

@@ -1,0 +1,89 @@
+"""What of a pipeline can be tuned, from the configurations it is served with now.
+
+A pipeline's own steps are tuned. A model that it calls of another pipeline belongs to that one, and its settings would
+be changed behind the other's back: it is left as it is, and tuned under its own name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.check.repository import CONFIG, PROFILES
+from conch_tools.errors import RepositoryError
+from conch_tools.pipelines import Pipeline
+from conch_tools.tune.configs import settings_of, with_settings
+from conch_tools.tune.errors import NothingToTune
+from conch_tools.tune.space import Candidate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline, its configurations, and the candidate that they are now."""
+
+    pipeline: Pipeline
+    base: Mapping[str, ModelConfig]
+    """Of the ensemble and of every step, as served now."""
+    current: Candidate
+
+    @property
+    def promised_batch(self) -> int:
+        """The largest batch that the pipeline accepts now; no candidate accepts less."""
+        return self.current.max_batch
+
+    def configs(self, candidate: Candidate) -> dict[str, ModelConfig]:
+        """The configuration of every model under a candidate."""
+        now = {step.model: step for step in self.current.steps}
+        wanted = {step.model: step for step in candidate.steps}
+        found = {}
+        for model, config in self.base.items():
+            found[model] = with_settings(config, now[model], wanted[model]) if model in now else _copy(config)
+            if candidate.max_batch != self.current.max_batch:
+                found[model].max_batch_size = max(config.max_batch_size, candidate.max_batch)
+        return found
+
+    def candidate_of(self, profile: str) -> Candidate:
+        """The candidate that a profile's files describe. Raises RepositoryError, NothingToTune."""
+        return plan_of(self.pipeline, profile).current
+
+
+def plan_of(pipeline: Pipeline, profile: str | None) -> Plan:
+    """The plan for a pipeline as it is served with a profile, or without one.
+
+    Raises RepositoryError for a configuration that cannot be read, NothingToTune for a pipeline without own steps.
+    """
+    base = {model: read_config(served_file(pipeline, model, profile)) for model in (pipeline.name, *pipeline.models)}
+    cores = len(os.sched_getaffinity(0))
+    found = [settings_of(config, cores) for model, config in base.items() if model != pipeline.name]
+    steps = tuple(step for step in found if step is not None)
+    if not steps:
+        raise NothingToTune(f"`{pipeline.name}` has no step of its own with one instance group: nothing can be tuned")
+    return Plan(pipeline, base, Candidate(steps, base[pipeline.name].max_batch_size))
+
+
+def served_file(pipeline: Pipeline, model: str, profile: str | None) -> Path:
+    """The configuration that Triton reads for a model with a profile."""
+    folder = pipeline.folder.parent / model
+    own = folder / PROFILES / f"{profile}.pbtxt"
+    return own if profile is not None and own.is_file() else folder / CONFIG
+
+
+def read_config(file: Path) -> ModelConfig:
+    """A configuration with its model's name. Raises RepositoryError."""
+    config = parse(file.read_text(encoding="utf-8", errors="replace"))
+    if isinstance(config, Unparsable):
+        raise RepositoryError(f"{file}:{config.line}: {config.sentence}: {config.cure}")
+    model = file.parent.parent if file.parent.name == PROFILES else file.parent
+    config.name = config.name or model.name
+    return config
+
+
+def _copy(config: ModelConfig) -> ModelConfig:
+    copy: ModelConfig = ModelConfig()
+    copy.CopyFrom(config)
+    return copy

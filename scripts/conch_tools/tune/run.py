@@ -1,0 +1,221 @@
+"""`conch tune PIPELINE`: measure, search, explain, write a profile, show before and after."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from conch_tools.errors import SettingsError
+from conch_tools.machine import this_machine
+from conch_tools.pipelines import Pipeline, load_pipelines, models_of
+from conch_tools.serve import require_repository, require_sound
+from conch_tools.settings import Settings
+from conch_tools.signals import Stopped
+from conch_tools.tune.explain import bottleneck, busiest_first, finding
+from conch_tools.tune.figures import Measurement, Traffic
+from conch_tools.tune.outcome import Circumstances, Outcome
+from conch_tools.tune.perf_analyzer import PERF_ANALYZER, PerfAnalyzer
+from conch_tools.tune.plan import Plan, plan_of
+from conch_tools.tune.plot import throughput_against_latency
+from conch_tools.tune.profile import MARK, Profile
+from conch_tools.tune.report import AFTER, BEFORE, print_outcome
+from conch_tools.tune.search import FINAL_ROUNDS, FINALISTS, Objective, Search
+from conch_tools.tune.server import Address, TuningServer
+from conch_tools.tune.space import Bounds, Candidate, knobs
+from conch_tools.tune.traffic import WARM_UP_S, ClosedLoop, Generator, requests_of, wire
+
+OWN_GENERATOR = ClosedLoop.name
+GENERATORS = (OWN_GENERATOR, PERF_ANALYZER)
+TURNS_A_BUDGET = 200
+"""A turn's measured time is this part of the whole time, within the two bounds that follow."""
+SHORTEST_TURN_S, LONGEST_TURN_S = 0.5, 3.0
+LARGEST_RESERVE = 0.4
+"""Part of the whole time that is kept for the final rounds and the curves, at most."""
+MOST_FINAL_ROUNDS = 9
+TURNS_REMEMBERED = 4
+QUICK_S = 120.0
+"""Under this, the curves have two points only."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What is tuned, for what, and how long it may take."""
+
+    pipeline: str
+    profile: str
+    concurrency: int = 16
+    latency_limit_ms: float | None = None
+    minutes: float = 10.0
+    generator: str = OWN_GENERATOR
+    requests: Path | None = None
+    """A file with a request a line; by default mixed texts, or the pipeline's samples."""
+    dry_run: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for values that nothing can be measured with."""
+        if self.concurrency < 1 or not self.minutes > 0:
+            raise SettingsError("--concurrency must be at least 1 and --minutes above zero")
+        if self.latency_limit_ms is not None and not self.latency_limit_ms > 0:
+            raise SettingsError("--latency-limit-ms must be above zero; leave it out for no limit")
+        if self.generator not in GENERATORS:
+            raise SettingsError(f"--generator is one of {', '.join(GENERATORS)}, not {self.generator!r}")
+
+
+def tune(
+    settings: Settings, options: TuneOptions, console: Console, output: Path | None = None, plot: Path | None = None
+) -> Outcome:
+    """Tune one pipeline: print what is found, write the profile and the plot, and JSON if asked.
+
+    Stopped by a signal it shows the best so far and writes nothing. Raises SettingsError, RepositoryError,
+    NothingToTune, ProfileTaken, ServerFailed, or CandidateRejected when the settings that there are fail.
+    """
+    require_repository(settings)
+    if settings.profile == options.profile:
+        raise SettingsError(f"CONCH_PROFILE is `{options.profile}` already: name another --profile to write")
+    pipelines = load_pipelines(settings.repository, [options.pipeline])
+    pipeline = next(each for each in pipelines if each.name == options.pipeline)
+    plan = plan_of(pipeline, settings.profile)
+    require_sound(settings, models_of(pipelines))
+    profile = Profile(options.profile, settings.repository, tuple(plan.base))
+    if not options.dry_run:
+        profile.require_writable(options.force)
+    outcome = _Tuning(settings, options, pipelines, plan, console).run()
+    print_outcome(outcome, console)
+    picture = plot or settings.state / f"tune-{options.pipeline}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{options.pipeline} on {outcome.circumstances.machine.cpu}, {outcome.circumstances.machine.cores} cores"
+    picture.write_text(throughput_against_latency(outcome.curves, title), encoding="utf-8")
+    if output is not None:
+        output.write_text(json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(f"plot: {picture}", highlight=False, markup=False, soft_wrap=True)
+    if not options.dry_run:
+        _write(profile, plan, outcome, settings, console)
+    return outcome
+
+
+class _Tuning:
+    """One run, from the server's start to its stop."""
+
+    def __init__(
+        self, settings: Settings, options: TuneOptions, pipelines: Sequence[Pipeline], plan: Plan, console: Console
+    ) -> None:
+        self._settings, self._options, self._plan, self._console = settings, options, plan, console
+        self._budget_s = options.minutes * 60
+        self._started = time.monotonic()
+        self._turn_s = min(max(self._budget_s / TURNS_A_BUDGET, SHORTEST_TURN_S), LONGEST_TURN_S)
+        self._turn_costs_s: deque[float] = deque(maxlen=TURNS_REMEMBERED)
+        self._inputs, self._told_requests = requests_of(plan.pipeline, plan.base[plan.pipeline.name], options.requests)
+        self._server = TuningServer(settings, plan, models_of(pipelines), self._generator)
+        objective = Objective(options.latency_limit_ms)
+        self._search = Search(plan.current, self._measure, objective, lambda race: self._say(finding(race)))
+        self._circumstances = Circumstances(
+            pipeline=options.pipeline,
+            machine=this_machine(),
+            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            command=sys.argv,
+            requests=self._told_requests,
+            generator=options.generator,
+            concurrency=options.concurrency,
+            objective=objective,
+        )
+
+    def run(self) -> Outcome:
+        """Search, decide, and measure before and after at several concurrencies."""
+        try:
+            with self._server:
+                self._explore()
+                rounds = int((self._left_s() - self._curves_s()) / (self._turn_cost_s * (FINALISTS + 1)))
+                self._say("the best of them side by side with the settings that there are")
+                chosen = self._search.decide(min(max(rounds, 1), MOST_FINAL_ROUNDS))
+                curves = self._curves(chosen)
+        except Stopped:
+            self._say(f"the best so far: {self._search.best}; nothing was written")
+            raise
+        seconds = time.monotonic() - self._started
+        return Outcome(self._circumstances, self._plan.current, chosen, self._search.findings, curves, seconds)
+
+    def _explore(self) -> None:
+        self._say(f"now: {self._plan.current}")
+        first = self._measure(self._plan.current)
+        traffic = first.traffic
+        self._say(
+            f"{traffic.requests_per_s:.1f} requests/s at concurrency {traffic.concurrency}, "
+            f"p50 {traffic.p50_ms:.1f} ms, p99 {traffic.p99_ms:.1f} ms"
+        )
+        self._say(bottleneck(first))
+        bounds = Bounds(self._circumstances.machine.cores, self._options.concurrency, self._server.most_instances())
+        self._search.run(knobs(self._plan.current, bounds, busiest_first(first)), self._has_time)
+
+    def _measure(self, candidate: Candidate) -> Measurement:
+        started = time.monotonic()
+        try:
+            return self._server.measure(candidate, self._turn_s, self._options.concurrency)
+        finally:
+            self._turn_costs_s.append(time.monotonic() - started)
+
+    @property
+    def _turn_cost_s(self) -> float:
+        """What one turn takes now, loading and warm-up included."""
+        return max(self._turn_costs_s)
+
+    def _curves(self, chosen: Candidate) -> dict[str, list[Traffic]]:
+        named = {BEFORE: self._plan.current, **({AFTER: chosen} if chosen != self._plan.current else {})}
+        return {
+            name: [self._server.measure(candidate, self._turn_s, each).traffic for each in self._concurrencies()]
+            for name, candidate in named.items()
+        }
+
+    def _concurrencies(self) -> list[int]:
+        most = self._options.concurrency
+        chosen = (1, most) if self._budget_s < QUICK_S else (1, most // 4, most // 2, most, 2 * most)
+        return sorted({each for each in chosen if each})
+
+    def _curves_s(self) -> float:
+        return 2 * len(self._concurrencies()) * (self._turn_s + WARM_UP_S) + 2 * self._turn_cost_s
+
+    def _left_s(self) -> float:
+        return self._started + self._budget_s - time.monotonic()
+
+    def _has_time(self) -> bool:
+        final_s = (FINALISTS + 1) * FINAL_ROUNDS * self._turn_cost_s + self._curves_s()
+        return self._left_s() > self._turn_cost_s + min(final_s, LARGEST_RESERVE * self._budget_s)
+
+    def _generator(self, address: Address) -> Generator:
+        config = self._plan.base[self._plan.pipeline.name]
+        if self._options.generator == PERF_ANALYZER:
+            return PerfAnalyzer(address.grpc_url, config, self._inputs)
+        wires = [wire(inputs, config, address.host) for inputs in self._inputs]
+        return ClosedLoop((address.host, address.http_port), wires, self._settings.answer_timeout_s)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"conch: {line}", highlight=False, markup=False)
+
+
+def _write(profile: Profile, plan: Plan, outcome: Outcome, settings: Settings, console: Console) -> None:
+    written = profile.write(plan.configs(outcome.after), _header(profile.name, outcome))
+    for file in written:
+        console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)
+    if written:
+        require_sound(settings.model_copy(update={"profile": profile.name}), list(plan.base))
+        console.print(f"serve it: conch serve --profile {profile.name}", highlight=False, markup=False)
+
+
+def _header(profile: str, outcome: Outcome) -> str:
+    told, before, after = outcome.circumstances, outcome.final(outcome.before), outcome.final(outcome.after)
+    lines = [
+        f"{MARK} {told.pipeline} --profile {profile}`; the next tuning replaces this file.",
+        f"# {told.date}, {told.machine}.",
+        f"# At concurrency {told.concurrency}, {told.requests}: {after.requests_per_s:.1f} requests/s, "
+        f"p99 {after.p99_ms:.0f} ms; before {before.requests_per_s:.1f} and {before.p99_ms:.0f} ms.",
+        *(f"# {step.model}: {step}" for step in outcome.after.steps),
+    ]
+    return "\n".join(lines) + "\n"

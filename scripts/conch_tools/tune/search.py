@@ -1,0 +1,215 @@
+"""Which candidate to measure next, and which of them to believe. Pure: it measures through a function.
+
+The search goes from knob to knob, the busiest step's first, and returns to the first after every change until none
+helps any more: what a knob is worth depends on the others. The values of one knob race. In every round each value left
+has a turn, with the settings so far among them, and only its ratio to these within the round counts, because a shared
+machine is faster in one minute than in the next. Values that are clearly behind leave after each round (successive
+halving: Jamieson and Talwalkar, 2016), the rest are judged by the median of their ratios. In the end the best few and
+the settings of the beginning have further turns side by side, and the beginning stays unless something beats it there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from conch_tools.tune.errors import CandidateRejected
+from conch_tools.tune.figures import Measurement
+from conch_tools.tune.space import Candidate, Knob
+
+Measure = Callable[[Candidate], Measurement]
+"""One turn. Raises CandidateRejected."""
+
+SLACKS = (0.10, 0.05, 0.0)
+"""For each round of a race, how far behind the best a value may be to stay."""
+LEAST_GAIN = 0.01
+"""A change that gains less is not worth a line in a configuration."""
+WORTH_ANOTHER_LOOK = 0.94
+"""A value further behind than this is not tried again after another knob was changed."""
+FINALISTS = 3
+FINAL_ROUNDS = 3
+BEYOND_LIMIT = 1e-6
+"""Factor that keeps whatever misses the latency limit behind whatever is within it."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The most requests a second, at a p99 latency of no more than the limit if there is one."""
+
+    latency_limit_ms: float | None = None
+
+    def value(self, measured: Measurement) -> float:
+        """Larger is better. Beyond the limit the one nearer to it is."""
+        limit, traffic = self.latency_limit_ms, measured.traffic
+        if limit is None or traffic.p99_ms <= limit:
+            return traffic.requests_per_s
+        return BEYOND_LIMIT * limit / traffic.p99_ms
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One value of a knob against the settings so far."""
+
+    candidate: Candidate
+    ratio: float
+    """Median over the rounds of its value to theirs in the same round."""
+    rounds: int
+    measured: Measurement
+    """Its last turn."""
+    against: Measurement
+    """Theirs in the same round."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """What became of one knob."""
+
+    knob: Knob
+    before: Candidate
+    trials: Sequence[Trial]
+    """The best first."""
+    winner: Trial | None
+    """None where the settings so far stay."""
+
+
+@dataclass
+class Findings:
+    """What a search has found so far; it grows while the search runs."""
+
+    races: list[Race] = field(default_factory=list)
+    rejected: dict[Candidate, str] = field(default_factory=dict)
+    """Candidates that did not load, failed requests or answered wrongly, with the reason."""
+    turns: int = 0
+    complete: bool = False
+    """Whether every knob was looked at until none helped; otherwise the time was over."""
+    final: dict[Candidate, list[Measurement]] = field(default_factory=dict)
+    """The turns of the finalists and of the beginning, side by side."""
+
+
+class OutOfTime(Exception):
+    """The next turn would end after the time that the search has."""
+
+
+class Search:
+    """One search; `run` it, then `decide`. `findings` can be read at any time."""
+
+    def __init__(
+        self,
+        start: Candidate,
+        measure: Measure,
+        objective: Objective,
+        on_race: Callable[[Race], None] = lambda race: None,
+    ) -> None:
+        """`on_race` is called with every race when it is over."""
+        self.findings = Findings()
+        self._on_race = on_race
+        self.best = start
+        self._start, self._measure, self._objective = start, measure, objective
+        self._worth: dict[Candidate, float] = {start: 1.0}
+        """Of every candidate raced, what it is worth beside the start, by the ratios on the way."""
+        self._far_behind: set[tuple[Knob, int]] = set()
+        """Values of knobs, by their index, that are not worth another race."""
+        self._has_time: Callable[[], bool] = lambda: True
+
+    def run(self, knobs: Sequence[Knob], has_time: Callable[[], bool] = lambda: True) -> None:
+        """Race the knobs until none helps, or until `has_time` says that there is none for one more turn.
+
+        Raises CandidateRejected when the settings so far fail.
+        """
+        self._has_time = has_time
+        unhelpful = 0
+        try:
+            for knob in itertools.cycle(knobs):
+                unhelpful = 0 if self._race(knob) else unhelpful + 1
+                if unhelpful == len(knobs):
+                    break
+            self.findings.complete = True
+        except OutOfTime:
+            pass
+
+    def decide(self, rounds: int = FINAL_ROUNDS) -> Candidate:
+        """The best of the finalists, measured side by side with the start; the start unless one beats it there."""
+        ranked = sorted(self._worth, key=lambda candidate: self._worth[candidate], reverse=True)
+        entries = [self._start, *[each for each in ranked if each != self._start][:FINALISTS]]
+        turns: dict[Candidate, list[Measurement]] = {candidate: [] for candidate in entries}
+        self.findings.final = turns
+        for number in range(rounds):
+            for candidate in entries if number % 2 == 0 else reversed(entries):
+                measured = self._turn(candidate)
+                if measured is not None:
+                    turns[candidate].append(measured)
+        values = {
+            candidate: statistics.median(map(self._objective.value, measured))
+            for candidate, measured in turns.items()
+            if len(measured) == rounds
+        }
+        self.best = max(values, key=lambda candidate: values[candidate], default=self._start)
+        if self._start in values and values[self.best] < values[self._start] * (1 + LEAST_GAIN):
+            self.best = self._start
+        return self.best
+
+    def _race(self, knob: Knob) -> bool:
+        """Race a knob's values against the best so far; whether one of them is the best now."""
+        before = self.best
+        values = {each: (knob, index) for index, each in enumerate(knob.settings(before)) if each != before}
+        left = [each for each in values if self._may_race(each, values[each])]
+        ratios: dict[Candidate, list[float]] = defaultdict(list)
+        trials: dict[Candidate, Trial] = {}
+        for number, slack in enumerate(SLACKS):
+            if not left:
+                break
+            turns = self._round(left, before, backwards=number % 2 == 1)
+            if before not in turns:
+                raise CandidateRejected(f"the settings so far fail now: {self.findings.rejected[before]}")
+            against = turns.pop(before)
+            for candidate, turn in turns.items():
+                ratios[candidate].append(self._objective.value(turn) / self._objective.value(against))
+                seen = ratios[candidate]
+                trials[candidate] = Trial(candidate, statistics.median(seen), len(seen), turn, against)
+            left = _survivors([trials[candidate] for candidate in turns], slack)
+        winner = next((trials[each] for each in left if trials[each].ratio >= 1 + LEAST_GAIN), None)
+        if trials:
+            ranked = sorted(trials.values(), key=lambda trial: trial.ratio, reverse=True)
+            self.findings.races.append(Race(knob, before, ranked, winner))
+            self._on_race(self.findings.races[-1])
+        for trial in trials.values():
+            self._worth[trial.candidate] = self._worth[before] * trial.ratio
+            if trial.ratio < WORTH_ANOTHER_LOOK * (winner.ratio if winner else 1.0):
+                self._far_behind.add(values[trial.candidate])
+        if winner is not None:
+            self.best = winner.candidate
+        return winner is not None
+
+    def _may_race(self, candidate: Candidate, value: tuple[Knob, int]) -> bool:
+        return candidate not in self.findings.rejected and value not in self._far_behind
+
+    def _round(self, left: Sequence[Candidate], before: Candidate, backwards: bool) -> dict[Candidate, Measurement]:
+        """A turn of each, the settings so far in the middle: so they are as near as can be to everyone."""
+        order = [*left[: len(left) // 2], before, *left[len(left) // 2 :]]
+        turns: dict[Candidate, Measurement] = {}
+        for candidate in reversed(order) if backwards else order:
+            if not self._has_time():
+                raise OutOfTime
+            measured = self._turn(candidate)
+            if measured is not None:
+                turns[candidate] = measured
+        return turns
+
+    def _turn(self, candidate: Candidate) -> Measurement | None:
+        self.findings.turns += 1
+        try:
+            return self._measure(candidate)
+        except CandidateRejected as problem:
+            self.findings.rejected[candidate] = str(problem)
+            self._worth.pop(candidate, None)
+            return None
+
+
+def _survivors(trials: Sequence[Trial], slack: float) -> list[Candidate]:
+    """The better half, without what is clearly behind the best or behind the settings so far."""
+    ranked = sorted(trials, key=lambda trial: trial.ratio, reverse=True)
+    bar = max([1.0, *(trial.ratio for trial in ranked)]) * (1 - slack)
+    return [trial.candidate for trial in ranked[: max(1, (len(ranked) + 1) // 2)] if trial.ratio >= bar]

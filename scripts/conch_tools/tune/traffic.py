@@ -1,0 +1,130 @@
+"""The load of a tuning: requests of a pipeline as people send them, in a closed loop.
+
+A pipeline of texts gets mixed lengths, any other its samples, unless a file names the requests. What is tuned for one
+length of text is tuned for nobody, which is why the generator of our own is the default: perf_analyzer sends each
+caller the requests in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import ValidationError
+from tritonclient.grpc import model_config_pb2
+from tritonclient.http import InferenceServerClient, InferInput
+from tritonclient.utils import triton_to_np_dtype
+
+from conch_tools.bench.corpus import mixed_length_texts
+from conch_tools.bench.errors import ContenderFailed
+from conch_tools.bench.load import closed_loop
+from conch_tools.errors import SettingsError
+from conch_tools.pipelines import Pipeline, Sample
+from conch_tools.tune.errors import CandidateRejected
+from conch_tools.tune.figures import Traffic
+
+Inputs = Mapping[str, Any]
+"""Public tensor to value, as in the samples of pipeline.toml."""
+WARM_UP_S = 0.7
+"""Unmeasured beginning of each turn: connections are made, batches form, a new runtime grows its memory."""
+
+
+class Generator(Protocol):
+    """Whoever sends the requests."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def run(self, concurrency: int, seconds: float) -> Traffic:
+        """Load the server for some seconds. Raises CandidateRejected when a request fails."""
+
+
+class ClosedLoop:
+    """Our own generator over HTTP."""
+
+    name = "conch"
+
+    def __init__(self, address: tuple[str, int], requests: Sequence[bytes], timeout_s: float) -> None:
+        self._address, self._requests, self._timeout_s = address, requests, timeout_s
+
+    def run(self, concurrency: int, seconds: float) -> Traffic:
+        """One closed loop. Raises CandidateRejected when a request fails or none is answered."""
+        try:
+            load = closed_loop(self._address, self._requests, concurrency, WARM_UP_S, seconds, self._timeout_s)
+        except ContenderFailed as problem:
+            raise CandidateRejected(str(problem)) from problem
+        if not load.latencies_s:
+            raise CandidateRejected(f"nothing was answered within {seconds:g} s: measure longer")
+        p50, p99 = np.percentile(load.latencies_s, [50, 99]) * 1e3
+        return Traffic(concurrency, len(load.latencies_s) / load.seconds, float(p50), float(p99))
+
+
+def requests_of(
+    pipeline: Pipeline, config: model_config_pb2.ModelConfig, file: Path | None
+) -> tuple[Sequence[Inputs], str]:
+    """The requests to send, and what they are in words.
+
+    Raises SettingsError for a file that holds none, or one that the pipeline does not take.
+    """
+    if file is not None:
+        return _from_file(pipeline, file), f"the requests of {file}"
+    if [(each.name, each.data_type) for each in config.input] == [("text", model_config_pb2.TYPE_STRING)]:
+        texts = mixed_length_texts()
+        return [{"text": text} for text in texts], f"{len(texts)} texts of mixed lengths"
+    samples = [pipeline.sample_inputs(sample) for sample in pipeline.samples]
+    return samples, f"its {len(samples)} samples"
+
+
+def wire(inputs: Inputs, config: model_config_pb2.ModelConfig, host: str) -> bytes:
+    """A whole HTTP request of one row, with binary tensors, as tritonclient sends it.
+
+    Raises SettingsError when the pipeline takes no such inputs.
+    """
+    declared = {each.name: each for each in config.input}
+    unknown = sorted(inputs.keys() - declared.keys())
+    if unknown:
+        raise SettingsError(f"`{config.name}` has no input `{unknown[0]}`: it takes {', '.join(declared)}")
+    tensors = [_tensor(declared[name], value, config.max_batch_size > 0) for name, value in inputs.items()]
+    body, json_bytes = InferenceServerClient.generate_request_body(tensors)
+    head = (
+        f"POST /v2/models/{config.name}/infer HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
+        f"Inference-Header-Content-Length: {len(body) if json_bytes is None else json_bytes}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + bytes(body)
+
+
+def _from_file(pipeline: Pipeline, file: Path) -> Sequence[Inputs]:
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"{file} cannot be read as text: {problem}") from problem
+    if not lines:
+        raise SettingsError(f'{file} is empty: write a request a line, as {{"text": "Never again."}}')
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(pipeline.sample_inputs(Sample(input=json.loads(line), expect={})))
+        except (ValueError, ValidationError, OSError, TypeError) as problem:
+            raise SettingsError(
+                f"{file}:{number} is no request: {problem}: write a JSON object of inputs and their values"
+            ) from problem
+    return found
+
+
+def _tensor(declared: Any, value: Any, batches: bool) -> InferInput:
+    """One row of an input; a single value fills an input of one element."""
+    datatype = model_config_pb2.DataType.Name(declared.data_type).removeprefix("TYPE_").replace("STRING", "BYTES")
+    try:
+        array = np.array(value, dtype=np.object_ if datatype == "BYTES" else triton_to_np_dtype(datatype))
+    except (TypeError, ValueError) as problem:
+        raise SettingsError(f"input `{declared.name}` is {datatype}, and {value!r} is not: {problem}") from problem
+    shape = array.shape or (1,) * len(declared.dims)
+    array = array.reshape((1, *shape) if batches else shape)
+    tensor = InferInput(declared.name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array)
+    return tensor
