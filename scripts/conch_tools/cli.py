@@ -299,6 +299,36 @@ def peers(
     bench_peers(load_settings(), seconds, rounds, concurrency, output, Console())
 
 
+@bench.command()
+def grid(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    output: Annotated[Path, typer.Option(help="The grid's file; what it holds already is not measured again.")],
+    seconds: Annotated[float, typer.Option(help="Measured time of each point.")] = 3.0,
+    concurrency: Annotated[int, typer.Option(help="Requests in flight.")] = 16,
+) -> None:
+    """Measure every point of a part of the space that `conch tune` searches; goes on where it was stopped."""
+    from conch_tools.tune.grid import bench_grid
+
+    bench_grid(load_settings(), pipeline, concurrency, seconds, output, Console())
+
+
+@bench.command(name="tune")
+def bench_tune(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    grid: Annotated[Path, typer.Option(help="A file of `conch bench grid`.")],
+    profile: Annotated[str, typer.Option(help="The profile that `conch tune` wrote.")] = "tuned",
+    rounds: Annotated[int, typer.Option(help="Rounds; all take turns in each, medians are compared.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Measured time of each turn.")] = 4.0,
+    output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """Hold a tuning's choice against the best points of a grid, in one run. Exit code 1 when it falls short."""
+    from conch_tools.tune.versus import TARGET
+    from conch_tools.tune.versus import bench_tune as run
+
+    if run(load_settings(), pipeline, profile, grid, rounds, seconds, Console(), output) < TARGET:
+        raise typer.Exit(1)
+
+
 def main() -> NoReturn:
     """Run the command; a known failure is one message on standard error and its exit code, never a stack trace."""
     for stream in (sys.stdout, sys.stderr):

@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from conch_tools.errors import UnsuitableMachine
 from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.figures import Traffic
-from conch_tools.tune.traffic import Inputs
+from conch_tools.tune.traffic import Address, Inputs
 
 PERF_ANALYZER = "perf_analyzer"
 MOST_WINDOWS = 3
@@ -28,20 +28,24 @@ START_S = 20.0
 LAST_WORDS = 300
 
 
+def perf_analyzer(config: ModelConfig, inputs: Sequence[Inputs]) -> Callable[[Address], PerfAnalyzer]:
+    """Makes the generator for a server, once it is known where that listens. Raises UnsuitableMachine without it."""
+    program = shutil.which(PERF_ANALYZER)
+    if program is None:
+        raise UnsuitableMachine(
+            "there is no perf_analyzer on PATH: docs/measure.md says where to get it, "
+            "or leave --generator out for the generator that Conch brings"
+        )
+    return lambda address: PerfAnalyzer(program, address.grpc_url, config, inputs)
+
+
 class PerfAnalyzer:
     """Runs perf_analyzer once a turn, over gRPC."""
 
     name = PERF_ANALYZER
 
-    def __init__(self, url: str, config: ModelConfig, inputs: Sequence[Inputs]) -> None:
-        """Raises UnsuitableMachine when there is no perf_analyzer."""
-        found = shutil.which(PERF_ANALYZER)
-        if found is None:
-            raise UnsuitableMachine(
-                "there is no perf_analyzer on PATH: docs/measure.md says where to get it, "
-                "or leave --generator out for the generator that Conch brings"
-            )
-        self._command = [found, "-m", config.name, "-i", "grpc", "-u", url]
+    def __init__(self, program: str, url: str, config: ModelConfig, inputs: Sequence[Inputs]) -> None:
+        self._command = [program, "-m", config.name, "-i", "grpc", "-u", url]
         self._data = json.dumps({"data": [{name: _plain(value) for name, value in each.items()} for each in inputs]})
 
     def run(self, concurrency: int, seconds: float) -> Traffic:

@@ -16,7 +16,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.check.repository import CONFIG, PROFILES
 from conch_tools.errors import RepositoryError
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import Pipeline, load_pipelines, models_of
+from conch_tools.serve import require_repository, require_sound
+from conch_tools.settings import Settings
 from conch_tools.tune.configs import settings_of, with_settings
 from conch_tools.tune.errors import NothingToTune
 from conch_tools.tune.space import Candidate
@@ -30,6 +32,8 @@ class Plan:
     base: Mapping[str, ModelConfig]
     """Of the ensemble and of every step, as served now."""
     current: Candidate
+    models: tuple[str, ...]
+    """What a server loads for it, models of other pipelines that it uses among them."""
 
     @property
     def promised_batch(self) -> int:
@@ -47,23 +51,26 @@ class Plan:
                 found[model].max_batch_size = max(config.max_batch_size, candidate.max_batch)
         return found
 
-    def candidate_of(self, profile: str) -> Candidate:
-        """The candidate that a profile's files describe. Raises RepositoryError, NothingToTune."""
-        return plan_of(self.pipeline, profile).current
 
-
-def plan_of(pipeline: Pipeline, profile: str | None) -> Plan:
+def load_plan(settings: Settings, name: str, profile: str | None) -> Plan:
     """The plan for a pipeline as it is served with a profile, or without one.
 
-    Raises RepositoryError for a configuration that cannot be read, NothingToTune for a pipeline without own steps.
+    Raises RepositoryError for a pipeline that is not there or cannot be served, SettingsError for a profile that no
+    model has, NothingToTune for a pipeline without steps of its own.
     """
-    base = {model: read_config(served_file(pipeline, model, profile)) for model in (pipeline.name, *pipeline.models)}
+    settings = settings.model_copy(update={"profile": profile})
+    require_repository(settings)
+    pipelines = load_pipelines(settings.repository, [name])
+    models = models_of(pipelines)
+    require_sound(settings, models)
+    pipeline = next(each for each in pipelines if each.name == name)
+    base = {model: read_config(served_file(pipeline, model, profile)) for model in (name, *pipeline.models)}
     cores = len(os.sched_getaffinity(0))
-    found = [settings_of(config, cores) for model, config in base.items() if model != pipeline.name]
+    found = [settings_of(config, cores) for model, config in base.items() if model != name]
     steps = tuple(step for step in found if step is not None)
     if not steps:
-        raise NothingToTune(f"`{pipeline.name}` has no step of its own with one instance group: nothing can be tuned")
-    return Plan(pipeline, base, Candidate(steps, base[pipeline.name].max_batch_size))
+        raise NothingToTune(f"`{name}` has no step of its own with one instance group: nothing can be tuned")
+    return Plan(pipeline, base, Candidate(steps, base[name].max_batch_size), tuple(models))
 
 
 def served_file(pipeline: Pipeline, model: str, profile: str | None) -> Path:

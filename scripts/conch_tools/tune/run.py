@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +15,21 @@ from rich.console import Console
 
 from conch_tools.errors import SettingsError
 from conch_tools.machine import this_machine
-from conch_tools.pipelines import Pipeline, load_pipelines, models_of
-from conch_tools.serve import require_repository, require_sound
+from conch_tools.serve import require_sound
 from conch_tools.settings import Settings
 from conch_tools.signals import Stopped
 from conch_tools.tune.explain import bottleneck, busiest_first, finding
 from conch_tools.tune.figures import Measurement, Traffic
 from conch_tools.tune.outcome import Circumstances, Outcome
-from conch_tools.tune.perf_analyzer import PERF_ANALYZER, PerfAnalyzer
-from conch_tools.tune.plan import Plan, plan_of
+from conch_tools.tune.perf_analyzer import PERF_ANALYZER, perf_analyzer
+from conch_tools.tune.plan import Plan, load_plan
 from conch_tools.tune.plot import throughput_against_latency
 from conch_tools.tune.profile import MARK, Profile
-from conch_tools.tune.report import AFTER, BEFORE, print_outcome
+from conch_tools.tune.report import AFTER, BEFORE, print_outcome, say
 from conch_tools.tune.search import FINAL_ROUNDS, FINALISTS, Objective, Search
-from conch_tools.tune.server import Address, TuningServer
+from conch_tools.tune.server import TuningServer
 from conch_tools.tune.space import Bounds, Candidate, knobs
-from conch_tools.tune.traffic import WARM_UP_S, ClosedLoop, Generator, requests_of, wire
+from conch_tools.tune.traffic import WARM_UP_S, Address, ClosedLoop, Generator, own_generator, requests_of
 
 OWN_GENERATOR = ClosedLoop.name
 GENERATORS = (OWN_GENERATOR, PERF_ANALYZER)
@@ -78,17 +77,13 @@ def tune(
     Stopped by a signal it shows the best so far and writes nothing. Raises SettingsError, RepositoryError,
     NothingToTune, ProfileTaken, ServerFailed, or CandidateRejected when the settings that there are fail.
     """
-    require_repository(settings)
     if settings.profile == options.profile:
         raise SettingsError(f"CONCH_PROFILE is `{options.profile}` already: name another --profile to write")
-    pipelines = load_pipelines(settings.repository, [options.pipeline])
-    pipeline = next(each for each in pipelines if each.name == options.pipeline)
-    plan = plan_of(pipeline, settings.profile)
-    require_sound(settings, models_of(pipelines))
+    plan = load_plan(settings, options.pipeline, settings.profile)
     profile = Profile(options.profile, settings.repository, tuple(plan.base))
     if not options.dry_run:
         profile.require_writable(options.force)
-    outcome = _Tuning(settings, options, pipelines, plan, console).run()
+    outcome = _Tuning(settings, options, plan, console).run()
     print_outcome(outcome, console)
     picture = plot or settings.state / f"tune-{options.pipeline}.svg"
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +91,7 @@ def tune(
     picture.write_text(throughput_against_latency(outcome.curves, title), encoding="utf-8")
     if output is not None:
         output.write_text(json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print(f"plot: {picture}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"plot: {picture}")
     if not options.dry_run:
         _write(profile, plan, outcome, settings, console)
     return outcome
@@ -105,16 +100,18 @@ def tune(
 class _Tuning:
     """One run, from the server's start to its stop."""
 
-    def __init__(
-        self, settings: Settings, options: TuneOptions, pipelines: Sequence[Pipeline], plan: Plan, console: Console
-    ) -> None:
-        self._settings, self._options, self._plan, self._console = settings, options, plan, console
+    def __init__(self, settings: Settings, options: TuneOptions, plan: Plan, console: Console) -> None:
+        self._options, self._plan, self._console = options, plan, console
         self._budget_s = options.minutes * 60
         self._started = time.monotonic()
         self._turn_s = min(max(self._budget_s / TURNS_A_BUDGET, SHORTEST_TURN_S), LONGEST_TURN_S)
         self._turn_costs_s: deque[float] = deque(maxlen=TURNS_REMEMBERED)
-        self._inputs, self._told_requests = requests_of(plan.pipeline, plan.base[plan.pipeline.name], options.requests)
-        self._server = TuningServer(settings, plan, models_of(pipelines), self._generator)
+        config = plan.base[options.pipeline]
+        inputs, told = requests_of(plan.pipeline, config, options.requests)
+        generator: Callable[[Address], Generator] = own_generator(config, inputs, settings.answer_timeout_s)
+        if options.generator == PERF_ANALYZER:
+            generator = perf_analyzer(config, inputs)
+        self._server = TuningServer(settings, plan, generator)
         objective = Objective(options.latency_limit_ms)
         self._search = Search(plan.current, self._measure, objective, lambda race: self._say(finding(race)))
         self._circumstances = Circumstances(
@@ -122,7 +119,7 @@ class _Tuning:
             machine=this_machine(),
             date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             command=sys.argv,
-            requests=self._told_requests,
+            requests=told,
             generator=options.generator,
             concurrency=options.concurrency,
             objective=objective,
@@ -189,24 +186,17 @@ class _Tuning:
         final_s = (FINALISTS + 1) * FINAL_ROUNDS * self._turn_cost_s + self._curves_s()
         return self._left_s() > self._turn_cost_s + min(final_s, LARGEST_RESERVE * self._budget_s)
 
-    def _generator(self, address: Address) -> Generator:
-        config = self._plan.base[self._plan.pipeline.name]
-        if self._options.generator == PERF_ANALYZER:
-            return PerfAnalyzer(address.grpc_url, config, self._inputs)
-        wires = [wire(inputs, config, address.host) for inputs in self._inputs]
-        return ClosedLoop((address.host, address.http_port), wires, self._settings.answer_timeout_s)
-
     def _say(self, line: str) -> None:
-        self._console.print(f"conch: {line}", highlight=False, markup=False)
+        say(self._console, line)
 
 
 def _write(profile: Profile, plan: Plan, outcome: Outcome, settings: Settings, console: Console) -> None:
     written = profile.write(plan.configs(outcome.after), _header(profile.name, outcome))
     for file in written:
-        console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"written: {file}")
     if written:
         require_sound(settings.model_copy(update={"profile": profile.name}), list(plan.base))
-        console.print(f"serve it: conch serve --profile {profile.name}", highlight=False, markup=False)
+        say(console, f"serve it: conch serve --profile {profile.name}")
 
 
 def _header(profile: str, outcome: Outcome) -> str:

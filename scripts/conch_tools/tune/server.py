@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +29,7 @@ from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.figures import Measurement, step_figures
 from conch_tools.tune.plan import Plan
 from conch_tools.tune.space import Candidate
-from conch_tools.tune.traffic import Generator
+from conch_tools.tune.traffic import Address, Generator
 
 SETTLE_S = 3.0
 """What the processes of a model that was loaded anew may take to be gone; they would fall into the next turn."""
@@ -39,24 +38,13 @@ POLL_FAILED = "Poll failed for model directory"
 """Begins what Triton logs when it says no more than "failed to poll" to the caller."""
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens, for whoever sends the requests."""
-
-    host: str
-    http_port: int
-    grpc_url: str
-
-
 class TuningServer:
     """Serves one candidate at a time on free ports. Use it as a context manager."""
 
-    def __init__(
-        self, settings: Settings, plan: Plan, models: list[str], generator: Callable[[Address], Generator]
-    ) -> None:
+    def __init__(self, settings: Settings, plan: Plan, generator: Callable[[Address], Generator]) -> None:
         http, grpc, metrics = free_ports(3)
         self._settings = settings.model_copy(update={"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
-        self._server = EmbeddedServer(ServerOptions(self._settings, models=models))
+        self._server = EmbeddedServer(ServerOptions(self._settings, models=plan.models))
         self._plan = plan
         self._control = Control(self._server.http_url, self._server.admin_key)
         self._generator = generator(Address(settings.host, http, self._server.grpc_url))

@@ -8,13 +8,15 @@ caller the requests in the same order.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.http import InferenceServerClient, InferInput
 from tritonclient.utils import triton_to_np_dtype
 
@@ -30,6 +32,15 @@ Inputs = Mapping[str, Any]
 """Public tensor to value, as in the samples of pipeline.toml."""
 WARM_UP_S = 0.7
 """Unmeasured beginning of each turn: connections are made, batches form, a new runtime grows its memory."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens, for whoever sends the requests."""
+
+    host: str
+    http_port: int
+    grpc_url: str
 
 
 class Generator(Protocol):
@@ -63,9 +74,17 @@ class ClosedLoop:
         return Traffic(concurrency, len(load.latencies_s) / load.seconds, float(p50), float(p99))
 
 
-def requests_of(
-    pipeline: Pipeline, config: model_config_pb2.ModelConfig, file: Path | None
-) -> tuple[Sequence[Inputs], str]:
+def own_generator(config: ModelConfig, inputs: Sequence[Inputs], timeout_s: float) -> Callable[[Address], ClosedLoop]:
+    """Makes our own generator for a server, once it is known where that listens."""
+
+    def generator(address: Address) -> ClosedLoop:
+        requests = [wire(each, config, address.host) for each in inputs]
+        return ClosedLoop((address.host, address.http_port), requests, timeout_s)
+
+    return generator
+
+
+def requests_of(pipeline: Pipeline, config: ModelConfig, file: Path | None) -> tuple[Sequence[Inputs], str]:
     """The requests to send, and what they are in words.
 
     Raises SettingsError for a file that holds none, or one that the pipeline does not take.
@@ -76,10 +95,10 @@ def requests_of(
         texts = mixed_length_texts()
         return [{"text": text} for text in texts], f"{len(texts)} texts of mixed lengths"
     samples = [pipeline.sample_inputs(sample) for sample in pipeline.samples]
-    return samples, f"its {len(samples)} samples"
+    return samples, "its sample" if len(samples) == 1 else f"its {len(samples)} samples"
 
 
-def wire(inputs: Inputs, config: model_config_pb2.ModelConfig, host: str) -> bytes:
+def wire(inputs: Inputs, config: ModelConfig, host: str) -> bytes:
     """A whole HTTP request of one row, with binary tensors, as tritonclient sends it.
 
     Raises SettingsError when the pipeline takes no such inputs.
