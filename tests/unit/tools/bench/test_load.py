@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 
@@ -9,6 +11,7 @@ import pytest
 
 from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.load import ANSWERS_KEPT, Answer, closed_loop
+from conch_tools.signals import Stopped, signals_raise_stopped
 
 Address = tuple[str, int]
 Serve = Callable[[Callable[[bytes], bytes]], Address]
@@ -100,3 +103,10 @@ def test_headers_are_found_whatever_their_case() -> None:
     assert answer.status == 200
     assert answer.header("x-KIND") == "plain"
     assert answer.header("absent") is None
+
+
+def test_a_signal_ends_the_loop_wherever_it_is(serve: Serve) -> None:
+    address, sent = serve(ok), threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped), signals_raise_stopped():
+        sent.start()
+        closed_loop(address, [request(b"x")], 8, 0.0, 60.0, TIMEOUT_S)
