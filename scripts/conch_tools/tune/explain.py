@@ -8,27 +8,37 @@ from conch_tools.tune.figures import Measurement, StepFigures
 from conch_tools.tune.search import Race, Trial
 
 IDLE = 0.10
-"""A step whose instances are busy less than this cannot hold the others up, so none of its settings is tried."""
+"""A step that is busy less than this part of the time, and waited for less than this part of a request's, cannot hold
+the others up: none of its settings is tried."""
 NOTEWORTHY = 0.05
 """Relative change of a figure that is worth saying."""
 
 
 def busiest_first(measured: Measurement) -> list[str]:
-    """The steps that are worth tuning, the busiest first; the busiest one is always among them."""
-    ranked = sorted(measured.steps, key=lambda step: step.busy, reverse=True)
-    return [step.model for place, step in enumerate(ranked) if place == 0 or step.busy >= IDLE]
+    """The steps that are worth tuning, the one that most holds up the others first; that one is always among them."""
+    first, *rest = _ranked(measured)
+    return [first.model, *(step.model for step in rest if _weight(step, measured) >= IDLE)]
 
 
 def bottleneck(measured: Measurement) -> str:
     """What holds the pipeline up, and what therefore is left alone."""
-    first, *rest = sorted(measured.steps, key=lambda step: step.busy, reverse=True)
+    first, *rest = _ranked(measured)
     said = (
-        f"{first.model} is the busiest step: its instances execute {first.busy:.0%} of the time, "
+        f"{first.model} holds up the others: its instances are busy {first.busy:.0%} of the time, "
         f"{first.compute_ms:.1f} ms for a batch of {first.average_batch:.1f}, "
         f"and a request waits {first.queue_ms:.1f} ms for it."
     )
-    idle = [f"{step.model} ({step.busy:.0%})" for step in rest if step.busy < IDLE]
-    return f"{said} Left as they are, because they are busy less than {IDLE:.0%}: {', '.join(idle)}." if idle else said
+    idle = [f"{step.model} ({step.busy:.0%})" for step in rest if _weight(step, measured) < IDLE]
+    return f"{said} Left as they are, for they are hardly busy: {', '.join(idle)}." if idle else said
+
+
+def _ranked(measured: Measurement) -> list[StepFigures]:
+    return sorted(measured.steps, key=lambda step: _weight(step, measured), reverse=True)
+
+
+def _weight(step: StepFigures, measured: Measurement) -> float:
+    """A step is in the way when it is busy, or when it lets requests wait although it is not."""
+    return max(step.busy, step.queue_ms / measured.traffic.p50_ms)
 
 
 def finding(race: Race) -> str:

@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,8 +22,10 @@ from conch_tools.tune.figures import Traffic
 from conch_tools.tune.traffic import Address, Inputs
 
 PERF_ANALYZER = "perf_analyzer"
-MOST_WINDOWS = 3
-"""It measures windows until three of them agree, or so many are over."""
+WINDOWS = 3
+"""It reports the mean of three windows that agree."""
+ANY_PERCENT = 999
+"""Whether they agree is not for it to decide: a turn has an end, and the search compares several."""
 START_S = 20.0
 """What it may take beside its windows."""
 LAST_WORDS = 300
@@ -49,22 +52,23 @@ class PerfAnalyzer:
         self._data = json.dumps({"data": [{name: _plain(value) for name, value in each.items()} for each in inputs]})
 
     def run(self, concurrency: int, seconds: float) -> Traffic:
-        """Its last window. Raises CandidateRejected with its words when it fails."""
+        """The mean of its windows. Raises CandidateRejected with its words when it fails."""
         with tempfile.TemporaryDirectory(prefix="conch-perf-") as folder:
             data, report = Path(folder) / "data.json", Path(folder) / "report.csv"
             data.write_text(self._data, encoding="utf-8")
             options = {
                 "--input-data": data,
                 "--concurrency-range": concurrency,
-                "--measurement-interval": int(1000 * seconds),
-                "--max-trials": MOST_WINDOWS,
+                "--measurement-interval": int(1000 * seconds / WINDOWS),
+                "--max-trials": WINDOWS,
+                "--stability-percentage": ANY_PERCENT,
                 "--percentile": 99,
                 "-f": report,
             }
             command = [*self._command, *(str(part) for option in options.items() for part in option)]
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=START_S + 2 * MOST_WINDOWS * seconds, check=False
+                    command, capture_output=True, text=True, timeout=START_S + 2 * seconds, check=False
                 )
             except subprocess.TimeoutExpired as problem:
                 raise CandidateRejected(f"perf_analyzer was not done after {problem.timeout:.0f} s") from problem
@@ -87,8 +91,9 @@ def _read(report: Path, concurrency: int) -> Traffic:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a request in perf_analyzer's JSON: texts and numbers in a list with their shape, bytes as base64."""
+    """A value of a request in perf_analyzer's JSON: texts and numbers in a list with their shape, bytes as base64 of
+    what goes over the wire, which begins with their length."""
     if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
+        return {"b64": base64.b64encode(struct.pack("<I", len(value)) + value).decode(), "shape": [1]}
     array = np.asarray(value)
     return {"content": array.reshape(-1).tolist(), "shape": list(array.shape or (1,))}

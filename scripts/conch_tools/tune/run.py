@@ -38,7 +38,7 @@ TURNS_A_BUDGET = 200
 SHORTEST_TURN_S, LONGEST_TURN_S = 0.5, 3.0
 LARGEST_RESERVE = 0.4
 """Part of the whole time that is kept for the final rounds and the curves, at most."""
-MOST_FINAL_ROUNDS = 9
+MOST_FINAL_ROUNDS = 5
 TURNS_REMEMBERED = 4
 QUICK_S = 120.0
 """Under this, the curves have two points only."""

@@ -4,8 +4,9 @@ The search goes from knob to knob, the busiest step's first, and returns to the 
 helps any more: what a knob is worth depends on the others. The values of one knob race. In every round each value left
 has a turn, with the settings so far among them, and only its ratio to these within the round counts, because a shared
 machine is faster in one minute than in the next. Values that are clearly behind leave after each round (successive
-halving: Jamieson and Talwalkar, 2016), the rest are judged by the median of their ratios. In the end the best few and
-the settings of the beginning have further turns side by side, and the beginning stays unless something beats it there.
+halving: Jamieson and Talwalkar, 2016), one that is clearly ahead of all others is taken, and the rest are judged by the
+median of their ratios. In the end the best few and the settings of the beginning have further turns side by side, and
+the beginning stays unless something beats it there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from conch_tools.tune.errors import CandidateRejected
@@ -133,7 +134,7 @@ class Search:
     def decide(self, rounds: int = FINAL_ROUNDS) -> Candidate:
         """The best of the finalists, measured side by side with the start; the start unless one beats it there."""
         ranked = sorted(self._worth, key=lambda candidate: self._worth[candidate], reverse=True)
-        entries = [self._start, *[each for each in ranked if each != self._start][:FINALISTS]]
+        entries = list(dict.fromkeys([self._start, self.best, *ranked]))[: FINALISTS + 1]
         turns: dict[Candidate, list[Measurement]] = {candidate: [] for candidate in entries}
         self.findings.final = turns
         for number in range(rounds):
@@ -154,34 +155,35 @@ class Search:
     def _race(self, knob: Knob) -> bool:
         """Race a knob's values against the best so far; whether one of them is the best now."""
         before = self.best
-        values = {each: (knob, index) for index, each in enumerate(knob.settings(before)) if each != before}
-        left = [each for each in values if self._may_race(each, values[each])]
+        values = {each: index for index, each in enumerate(knob.settings(before)) if each != before}
+        left = [each for each, index in values.items() if self._may_race(each, (knob, index))]
         ratios: dict[Candidate, list[float]] = defaultdict(list)
         trials: dict[Candidate, Trial] = {}
         for number, slack in enumerate(SLACKS):
-            if not left:
-                break
-            turns = self._round(left, before, backwards=number % 2 == 1)
-            if before not in turns:
-                raise CandidateRejected(f"the settings so far fail now: {self.findings.rejected[before]}")
-            against = turns.pop(before)
-            for candidate, turn in turns.items():
-                ratios[candidate].append(self._objective.value(turn) / self._objective.value(against))
-                seen = ratios[candidate]
+            turns = self._round(left, before, backwards=number % 2 == 1) if left else {}
+            for candidate in (each for each in left if each in turns):
+                seen, turn, against = ratios[candidate], turns[candidate], turns[before]
+                seen.append(self._objective.value(turn) / self._objective.value(against))
                 trials[candidate] = Trial(candidate, statistics.median(seen), len(seen), turn, against)
-            left = _survivors([trials[candidate] for candidate in turns], slack)
+            left = _survivors([trials[each] for each in left if each in turns], slack)
+            self._note_worth(before, trials.values())
+            if len(left) == 1 and trials[left[0]].ratio * (1 - slack) > 1:
+                break
         winner = next((trials[each] for each in left if trials[each].ratio >= 1 + LEAST_GAIN), None)
         if trials:
             ranked = sorted(trials.values(), key=lambda trial: trial.ratio, reverse=True)
             self.findings.races.append(Race(knob, before, ranked, winner))
             self._on_race(self.findings.races[-1])
-        for trial in trials.values():
-            self._worth[trial.candidate] = self._worth[before] * trial.ratio
-            if trial.ratio < WORTH_ANOTHER_LOOK * (winner.ratio if winner else 1.0):
-                self._far_behind.add(values[trial.candidate])
+        bar = WORTH_ANOTHER_LOOK * (winner.ratio if winner else 1.0)
+        self._far_behind |= {(knob, values[each]) for each, trial in trials.items() if trial.ratio < bar}
         if winner is not None:
             self.best = winner.candidate
         return winner is not None
+
+    def _note_worth(self, before: Candidate, trials: Iterable[Trial]) -> None:
+        """After every round: what leads when the time is over has a place among the finalists."""
+        for trial in trials:
+            self._worth[trial.candidate] = self._worth[before] * trial.ratio
 
     def _may_race(self, candidate: Candidate, value: tuple[Knob, int]) -> bool:
         return candidate not in self.findings.rejected and value not in self._far_behind
@@ -191,11 +193,14 @@ class Search:
         order = [*left[: len(left) // 2], before, *left[len(left) // 2 :]]
         turns: dict[Candidate, Measurement] = {}
         for candidate in reversed(order) if backwards else order:
-            if not self._has_time():
+            # The first round is always finished: a tuning that looked at nothing would be none.
+            if len(self._worth) > 1 and not self._has_time():
                 raise OutOfTime
             measured = self._turn(candidate)
             if measured is not None:
                 turns[candidate] = measured
+        if before not in turns:
+            raise CandidateRejected(f"the settings so far fail now: {self.findings.rejected[before]}")
         return turns
 
     def _turn(self, candidate: Candidate) -> Measurement | None:

@@ -1,8 +1,7 @@
 """The load of a tuning: requests of a pipeline as people send them, in a closed loop.
 
-A pipeline of texts gets mixed lengths, any other its samples, unless a file names the requests. What is tuned for one
-length of text is tuned for nobody, which is why the generator of our own is the default: perf_analyzer sends each
-caller the requests in the same order.
+A pipeline of texts gets mixed lengths, because what is tuned for one length of text is tuned for nobody; any other gets
+its samples, unless a file names the requests.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def searched(start: Candidate, otherwise: Measurement, usual: Measurement, limit
 def test_a_change_that_won_is_told_with_what_triton_counted(start: Candidate, turn: MakeTurn) -> None:
     won = turn(330, p99_ms=80, average_batch=6.0, compute_ms=16.0)
     assert searched(start, won, turn(300)) == (
-        "queue delay of pipe_model: 2000 µs instead of 0 µs: +10.0% over 3 rounds. "
+        "queue delay of pipe_model: 2000 µs instead of 0 µs: +10.0% over 2 rounds. "
         "pipe_model: average batch 4.0 → 6.0, compute 3.0 → 2.7 ms a row, p99 90.0 → 80.0 ms."
     )
 
@@ -44,14 +44,18 @@ def test_figures_that_hardly_changed_are_left_out(start: Candidate, turn: MakeTu
     assert searched(start, turn(301), turn(300)).endswith("pipe_model does the same as before.")
 
 
-def test_the_busiest_step_is_named_and_idle_ones_are_left_alone(turn: MakeTurn) -> None:
+def test_the_step_in_the_way_is_named_and_idle_ones_are_left_alone(turn: MakeTurn) -> None:
     assert busiest_first(turn(300)) == [MODEL]
     assert bottleneck(turn(300)) == (
-        "pipe_model is the busiest step: its instances execute 97% of the time, 12.0 ms for a batch of 4.0, "
-        "and a request waits 20.0 ms for it. "
-        "Left as they are, because they are busy less than 10%: pipe_tokenize (5%)."
+        "pipe_model holds up the others: its instances are busy 97% of the time, 12.0 ms for a batch of 4.0, "
+        "and a request waits 20.0 ms for it. Left as they are, for they are hardly busy: pipe_tokenize (5%)."
     )
 
 
+def test_a_step_that_lets_requests_wait_while_it_is_idle_is_in_the_way(turn: MakeTurn) -> None:
+    measured = turn(10, busy=0.01, queue_ms=40.0)
+    assert busiest_first(measured) == [MODEL]
+
+
 def test_one_step_is_tuned_even_when_all_are_idle(turn: MakeTurn) -> None:
-    assert busiest_first(turn(10, busy=0.06)) == [MODEL]
+    assert busiest_first(turn(10, busy=0.06, queue_ms=0.0)) == [MODEL]

@@ -123,6 +123,13 @@ def test_when_the_time_is_over_the_best_so_far_stands(start: Candidate, chosen: 
     assert [str(race.knob) for race in search.findings.races] == ["instances and threads of pipe_model"]
 
 
+def test_what_led_when_the_time_was_over_is_among_the_finalists(start: Candidate, turn: MakeTurn) -> None:
+    search = Search(start, lambda candidate: turn(300 + 15 * candidate.step(MODEL).instances), Objective())
+    search.run([Knob("instances", MODEL, ({"instances": 2},))], lambda: search.findings.turns < 3)
+    assert search.findings.races == []
+    assert search.decide().step(MODEL).instances == 2
+
+
 def test_a_value_that_was_far_behind_is_not_tried_again(start: Candidate, turn: MakeTurn) -> None:
     tried: list[int] = []
     rates = {1: 300, 2: 100}
