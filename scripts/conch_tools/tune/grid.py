@@ -7,7 +7,6 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import os
@@ -23,7 +22,8 @@ from conch_tools.errors import SettingsError
 from conch_tools.machine import this_machine
 from conch_tools.settings import Settings
 from conch_tools.tune.errors import CandidateRejected
-from conch_tools.tune.outcome import candidate_from_json, candidate_json
+from conch_tools.tune.files import require_writable, write_whole
+from conch_tools.tune.outcome import candidate_from_json, candidate_json, traffic_json
 from conch_tools.tune.plan import Plan, load_plan
 from conch_tools.tune.report import say
 from conch_tools.tune.server import TuningServer
@@ -70,16 +70,13 @@ class Grid:
 
     def save(self, file: Path) -> None:
         """Write the file whole or not at all."""
-        content = {
-            "pipeline": self.pipeline,
-            "concurrency": self.concurrency,
-            "seconds": self.seconds,
-            **self.about,
-            "points": [{"settings": candidate_json(each), "figures": self.points[each]} for each in self.points],
-        }
-        staged = file.with_name(f".{file.name}.new")
-        staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(staged, file)
+        told = {"pipeline": self.pipeline, "concurrency": self.concurrency, "seconds": self.seconds, **self.about}
+        points = [
+            json.dumps({"settings": candidate_json(each), "figures": figures}) for each, figures in self.points.items()
+        ]
+        # A line a point, so that a file of a hundred points can still be read.
+        head = json.dumps(told, indent=1).removesuffix("\n}")
+        write_whole(file, f'{head},\n "points": [\n' + ",\n".join(points) + "\n ]\n}\n")
 
 
 def bench_grid(settings: Settings, name: str, concurrency: int, seconds: float, file: Path, console: Console) -> Grid:
@@ -89,6 +86,7 @@ def bench_grid(settings: Settings, name: str, concurrency: int, seconds: float, 
     """
     if concurrency < 1 or not seconds > 0:
         raise SettingsError("--concurrency must be at least 1 and --seconds above zero")
+    require_writable(file)
     plan = load_plan(settings, name, settings.profile)
     grid = Grid.load(file, name) if file.exists() else Grid(name, concurrency, seconds, about_now())
     if (grid.concurrency, grid.seconds) != (concurrency, seconds):
@@ -104,7 +102,7 @@ def bench_grid(settings: Settings, name: str, concurrency: int, seconds: float, 
             try:
                 measured = server.measure(candidate, seconds, concurrency)
                 others = round(measured.others_cores, 3)
-                grid.points[candidate] = {**dataclasses.asdict(measured.traffic), "others_cores": others}
+                grid.points[candidate] = {**traffic_json(measured.traffic), "others_cores": others}
                 told = f"{measured.traffic.requests_per_s:.1f} requests/s"
             except CandidateRejected as problem:
                 grid.points[candidate] = {"rejected": str(problem)}

@@ -11,9 +11,12 @@ from typing import Any
 from conch_tools.bench.comparison import NOISY_CORES
 from conch_tools.machine import Machine
 from conch_tools.tune.explain import finding
-from conch_tools.tune.figures import Measurement, Traffic
+from conch_tools.tune.figures import Traffic
 from conch_tools.tune.search import Findings, Objective
 from conch_tools.tune.space import Candidate, StepSettings
+
+
+DECIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,15 @@ class Outcome:
             "turns": self.findings.turns,
             "complete": self.findings.complete,
             "others_cores": round(self.others_cores, 3),
-            "before": {"settings": candidate_json(self.before), **dataclasses.asdict(self.final(self.before))},
-            "after": {"settings": candidate_json(self.after), **dataclasses.asdict(self.final(self.after))},
+            "before": {"settings": candidate_json(self.before), **traffic_json(self.final(self.before))},
+            "after": {"settings": candidate_json(self.after), **traffic_json(self.final(self.after))},
             "findings": [finding(race) for race in self.findings.races],
             "rejected": {str(candidate): reason for candidate, reason in self.findings.rejected.items()},
             "finalists": [
-                {"settings": candidate_json(candidate), "turns": [measurement_json(turn) for turn in turns]}
+                {"settings": candidate_json(candidate), "turns": [traffic_json(turn.traffic) for turn in turns]}
                 for candidate, turns in self.findings.final.items()
             ],
-            "curves": {name: [dataclasses.asdict(point) for point in curve] for name, curve in self.curves.items()},
+            "curves": {name: [traffic_json(point) for point in curve] for name, curve in self.curves.items()},
         }
 
 
@@ -115,6 +118,6 @@ def candidate_from_json(value: Mapping[str, Any]) -> Candidate:
     return Candidate(tuple(steps), value["max_batch"])
 
 
-def measurement_json(measured: Measurement) -> dict[str, Any]:
-    """A turn as plain values."""
-    return dataclasses.asdict(measured)
+def traffic_json(traffic: Traffic) -> dict[str, Any]:
+    """Figures as plain values, without digits that mean nothing."""
+    return {name: round(value, DECIMALS) for name, value in dataclasses.asdict(traffic).items()}

@@ -21,6 +21,7 @@ from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.check.repository import CONFIG, PROFILES
 from conch_tools.errors import SettingsError
 from conch_tools.tune.errors import ProfileTaken
+from conch_tools.tune.files import write_whole
 
 MARK = "# Written by `conch tune"
 """Begins every file that a tuning wrote."""
@@ -69,9 +70,7 @@ class Profile:
                 texts[self.file(model)] = f"{header}{rewritten(text, config)}"
         for file, text in texts.items():
             file.parent.mkdir(exist_ok=True)
-            _staged(file).write_text(text, encoding="utf-8")
-        for file in texts:
-            os.replace(_staged(file), file)
+            write_whole(file, text)
         for model in configs:
             if self.file(model) not in texts:
                 self.file(model).unlink(missing_ok=True)
@@ -149,7 +148,3 @@ def _differs(text: str, config: ModelConfig) -> bool:
 
 def _is_ours(file: Path) -> bool:
     return file.read_text(encoding="utf-8", errors="replace").startswith(MARK)
-
-
-def _staged(file: Path) -> Path:
-    return file.with_name(f".{file.name}.new")

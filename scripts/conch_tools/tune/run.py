@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 import time
 from collections import deque
@@ -18,8 +17,10 @@ from conch_tools.machine import this_machine
 from conch_tools.serve import require_sound
 from conch_tools.settings import Settings
 from conch_tools.signals import Stopped
+from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.explain import bottleneck, busiest_first, finding
 from conch_tools.tune.figures import Measurement, Traffic
+from conch_tools.tune.files import require_writable, write_json, write_whole
 from conch_tools.tune.outcome import Circumstances, Outcome
 from conch_tools.tune.perf_analyzer import PERF_ANALYZER, perf_analyzer
 from conch_tools.tune.plan import Plan, load_plan
@@ -83,14 +84,17 @@ def tune(
     profile = Profile(options.profile, settings.repository, tuple(plan.base))
     if not options.dry_run:
         profile.require_writable(options.force)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    picture = plot or settings.state / f"tune-{options.pipeline}.svg"
+    for file in (picture, output or picture):
+        # Now, and not after ten minutes.
+        require_writable(file)
     outcome = _Tuning(settings, options, plan, console).run()
     print_outcome(outcome, console)
-    picture = plot or settings.state / f"tune-{options.pipeline}.svg"
-    picture.parent.mkdir(parents=True, exist_ok=True)
     title = f"{options.pipeline} on {outcome.circumstances.machine.cpu}, {outcome.circumstances.machine.cores} cores"
-    picture.write_text(throughput_against_latency(outcome.curves, title), encoding="utf-8")
+    write_whole(picture, throughput_against_latency(outcome.curves, title))
     if output is not None:
-        output.write_text(json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(output, outcome.as_json())
     say(console, f"plot: {picture}")
     if not options.dry_run:
         _write(profile, plan, outcome, settings, console)
@@ -165,11 +169,17 @@ class _Tuning:
         return max(self._turn_costs_s)
 
     def _curves(self, chosen: Candidate) -> dict[str, list[Traffic]]:
+        """Where one of them fails, neither has a point."""
         named = {BEFORE: self._plan.current, **({AFTER: chosen} if chosen != self._plan.current else {})}
-        return {
-            name: [self._server.measure(candidate, self._turn_s, each).traffic for each in self._concurrencies()]
-            for name, candidate in named.items()
-        }
+        curves: dict[str, dict[int, Traffic]] = {name: {} for name in named}
+        for name, candidate in named.items():
+            for concurrency in self._concurrencies():
+                try:
+                    curves[name][concurrency] = self._server.measure(candidate, self._turn_s, concurrency).traffic
+                except CandidateRejected as problem:
+                    self._say(f"no point at {concurrency} in flight: {problem}")
+        common = [each for each in self._concurrencies() if all(each in curve for curve in curves.values())]
+        return {name: [curve[each] for each in common] for name, curve in curves.items()}
 
     def _concurrencies(self) -> list[int]:
         most = self._options.concurrency

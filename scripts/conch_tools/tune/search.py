@@ -132,7 +132,10 @@ class Search:
             pass
 
     def decide(self, rounds: int = FINAL_ROUNDS) -> Candidate:
-        """The best of the finalists, measured side by side with the start; the start unless one beats it there."""
+        """The best of the finalists, measured side by side with the start; the start unless one beats it there.
+
+        Raises CandidateRejected when the start fails.
+        """
         ranked = sorted(self._worth, key=lambda candidate: self._worth[candidate], reverse=True)
         entries = list(dict.fromkeys([self._start, self.best, *ranked]))[: FINALISTS + 1]
         turns: dict[Candidate, list[Measurement]] = {candidate: [] for candidate in entries}
@@ -147,8 +150,10 @@ class Search:
             for candidate, measured in turns.items()
             if len(measured) == rounds
         }
-        self.best = max(values, key=lambda candidate: values[candidate], default=self._start)
-        if self._start in values and values[self.best] < values[self._start] * (1 + LEAST_GAIN):
+        if self._start not in values:
+            raise CandidateRejected(f"the settings that there are fail now: {self.findings.rejected[self._start]}")
+        self.best = max(values, key=lambda candidate: values[candidate])
+        if values[self.best] < values[self._start] * (1 + LEAST_GAIN):
             self.best = self._start
         return self.best
 

@@ -7,7 +7,6 @@ the best few points of the grid are measured again, in turns with the tuning's c
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from rich.table import Table
 from conch_tools.errors import SettingsError
 from conch_tools.settings import Settings
 from conch_tools.tune.figures import Measurement, Traffic
+from conch_tools.tune.files import require_writable, write_json
 from conch_tools.tune.grid import Grid, about_now, measuring
-from conch_tools.tune.outcome import candidate_json, median_traffic
+from conch_tools.tune.outcome import candidate_json, median_traffic, traffic_json
 from conch_tools.tune.plan import load_plan
 from conch_tools.tune.report import say
 from conch_tools.tune.space import Candidate
@@ -63,6 +63,8 @@ def bench_tune(
     """
     if rounds < 1 or not seconds > 0:
         raise SettingsError("--rounds must be at least 1 and --seconds above zero")
+    if output is not None:
+        require_writable(output)
     grid = Grid.load(grid_file, name)
     plan = load_plan(settings, name, settings.profile)
     tuned = load_plan(settings, name, profile).current
@@ -89,7 +91,7 @@ def bench_tune(
     if output is not None:
         content = {**about_now(), "pipeline": name, "concurrency": grid.concurrency, "seconds": seconds, "ratio": ratio}
         content |= {"others_cores": round(others, 3), "entries": [_json(entry) for entry in entries]}
-        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(output, content)
     return ratio
 
 
@@ -115,6 +117,6 @@ def _json(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "settings": candidate_json(entry.candidate),
-        "median": dataclasses.asdict(entry.median),
-        "requests_per_s": [turn.traffic.requests_per_s for turn in entry.turns],
+        "median": traffic_json(entry.median),
+        "turns": [traffic_json(turn.traffic) for turn in entry.turns],
     }

@@ -1,0 +1,30 @@
+"""Files of figures: known to be writable before anything is measured, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from conch_tools.errors import SettingsError
+
+
+def require_writable(file: Path) -> None:
+    """Raises SettingsError unless the file can be written."""
+    folder = file.parent
+    if file.is_dir() or not folder.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+        raise SettingsError(f"{file} cannot be written: name a file in a folder that is there")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace the file by one with this text in a single step."""
+    staged = file.with_name(f".{file.name}.new")
+    staged.write_text(text, encoding="utf-8")
+    os.replace(staged, file)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """The same, as JSON that people can read."""
+    write_whole(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
