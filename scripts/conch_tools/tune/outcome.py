@@ -15,7 +15,6 @@ from conch_tools.tune.figures import Traffic
 from conch_tools.tune.search import Findings, Objective
 from conch_tools.tune.space import Candidate, StepSettings
 
-
 DECIMALS = 2
 
 
