@@ -32,6 +32,8 @@ WORTH_ANOTHER_LOOK = 0.94
 """A value further behind than this is not tried again after another knob was changed."""
 FINALISTS = 3
 FINAL_ROUNDS = 3
+AHEAD_IN = 0.75
+"""Part of the final rounds in which whatever replaces the settings that there are must be ahead of them."""
 BEYOND_LIMIT = 1e-6
 """Factor that keeps whatever misses the latency limit behind whatever is within it."""
 
@@ -136,7 +138,8 @@ class Search:
 
         Raises CandidateRejected when the start fails.
         """
-        ranked = sorted(self._worth, key=lambda candidate: self._worth[candidate], reverse=True)
+        sound = [each for each in self._worth if each not in self.findings.rejected]
+        ranked = sorted(sound, key=lambda candidate: self._worth[candidate], reverse=True)
         entries = list(dict.fromkeys([self._start, self.best, *ranked]))[: FINALISTS + 1]
         turns: dict[Candidate, list[Measurement]] = {candidate: [] for candidate in entries}
         self.findings.final = turns
@@ -145,53 +148,62 @@ class Search:
                 measured = self._turn(candidate)
                 if measured is not None:
                     turns[candidate].append(measured)
-        values = {
-            candidate: statistics.median(map(self._objective.value, measured))
-            for candidate, measured in turns.items()
-            if len(measured) == rounds
-        }
-        if self._start not in values:
+        whole = {candidate: measured for candidate, measured in turns.items() if len(measured) == rounds}
+        if self._start not in whole:
             raise CandidateRejected(f"the settings that there are fail now: {self.findings.rejected[self._start]}")
-        self.best = max(values, key=lambda candidate: values[candidate])
-        if values[self.best] < values[self._start] * (1 + LEAST_GAIN):
-            self.best = self._start
+        ratios = {each: self._ratios(measured, whole[self._start]) for each, measured in whole.items()}
+        medians = {each: statistics.median(ratios[each]) for each in ratios if _is_ahead(ratios[each])}
+        top = max(medians, key=lambda candidate: medians[candidate], default=self._start)
+        # The search itself speaks for its best: what is no more than level with it does not replace it.
+        if self.best not in medians or medians[top] > medians[self.best] * (1 + LEAST_GAIN):
+            self.best = top
         return self.best
+
+    def _ratios(self, measured: Sequence[Measurement], against: Sequence[Measurement]) -> list[float]:
+        """Round by round."""
+        value = self._objective.value
+        return [value(one) / value(other) for one, other in zip(measured, against, strict=True)]
 
     def _race(self, knob: Knob) -> bool:
         """Race a knob's values against the best so far; whether one of them is the best now."""
         before = self.best
-        values = {each: index for index, each in enumerate(knob.settings(before)) if each != before}
-        left = [each for each, index in values.items() if self._may_race(each, (knob, index))]
-        ratios: dict[Candidate, list[float]] = defaultdict(list)
-        trials: dict[Candidate, Trial] = {}
-        for number, slack in enumerate(SLACKS):
-            turns = self._round(left, before, backwards=number % 2 == 1) if left else {}
-            for candidate in (each for each in left if each in turns):
-                seen, turn, against = ratios[candidate], turns[candidate], turns[before]
-                seen.append(self._objective.value(turn) / self._objective.value(against))
-                trials[candidate] = Trial(candidate, statistics.median(seen), len(seen), turn, against)
-            left = _survivors([trials[each] for each in left if each in turns], slack)
-            self._note_worth(before, trials.values())
-            if len(left) == 1 and trials[left[0]].ratio * (1 - slack) > 1:
-                break
+        values = {each: (knob, index) for index, each in enumerate(knob.settings(before)) if each != before}
+        field = [each for each in values if each not in self.findings.rejected and values[each] not in self._far_behind]
+        trials, left = self._heats(before, field)
         winner = next((trials[each] for each in left if trials[each].ratio >= 1 + LEAST_GAIN), None)
         if trials:
-            ranked = sorted(trials.values(), key=lambda trial: trial.ratio, reverse=True)
-            self.findings.races.append(Race(knob, before, ranked, winner))
+            self.findings.races.append(Race(knob, before, _ranked(trials.values()), winner))
             self._on_race(self.findings.races[-1])
         bar = WORTH_ANOTHER_LOOK * (winner.ratio if winner else 1.0)
-        self._far_behind |= {(knob, values[each]) for each, trial in trials.items() if trial.ratio < bar}
+        self._far_behind |= {values[each] for each, trial in trials.items() if trial.ratio < bar}
         if winner is not None:
             self.best = winner.candidate
         return winner is not None
+
+    def _heats(self, before: Candidate, field: list[Candidate]) -> tuple[dict[Candidate, Trial], list[Candidate]]:
+        """The rounds of a race: how each did, and who is left in the end, the best first."""
+        ratios: dict[Candidate, list[float]] = defaultdict(list)
+        trials: dict[Candidate, Trial] = {}
+        for number, slack in enumerate(SLACKS):
+            if not field:
+                break
+            turns = self._round(field, before, backwards=number % 2 == 1)
+            against = turns.pop(before)
+            for candidate, turn in turns.items():
+                ratios[candidate] += self._ratios([turn], [against])
+                seen = ratios[candidate]
+                trials[candidate] = Trial(candidate, statistics.median(seen), len(seen), turn, against)
+            ranked = _ranked(trials[candidate] for candidate in turns)
+            self._note_worth(before, ranked)
+            field = _survivors(ranked, slack)
+            if _is_decided(ranked, slack):
+                break
+        return trials, field
 
     def _note_worth(self, before: Candidate, trials: Iterable[Trial]) -> None:
         """After every round: what leads when the time is over has a place among the finalists."""
         for trial in trials:
             self._worth[trial.candidate] = self._worth[before] * trial.ratio
-
-    def _may_race(self, candidate: Candidate, value: tuple[Knob, int]) -> bool:
-        return candidate not in self.findings.rejected and value not in self._far_behind
 
     def _round(self, left: Sequence[Candidate], before: Candidate, backwards: bool) -> dict[Candidate, Measurement]:
         """A turn of each, the settings so far in the middle: so they are as near as can be to everyone."""
@@ -202,6 +214,9 @@ class Search:
             if len(self._worth) > 1 and not self._has_time():
                 raise OutOfTime
             measured = self._turn(candidate)
+            if measured is None and candidate == before:
+                # Without it the round is worth nothing, and it did answer before.
+                measured = self._turn(candidate)
             if measured is not None:
                 turns[candidate] = measured
         if before not in turns:
@@ -211,15 +226,30 @@ class Search:
     def _turn(self, candidate: Candidate) -> Measurement | None:
         self.findings.turns += 1
         try:
-            return self._measure(candidate)
+            measured = self._measure(candidate)
         except CandidateRejected as problem:
             self.findings.rejected[candidate] = str(problem)
-            self._worth.pop(candidate, None)
             return None
+        self.findings.rejected.pop(candidate, None)
+        return measured
 
 
-def _survivors(trials: Sequence[Trial], slack: float) -> list[Candidate]:
+def _is_ahead(ratios: Sequence[float]) -> bool:
+    """By enough to be worth it, and in so many of the rounds that noise is an unlikely reason."""
+    return statistics.median(ratios) >= 1 + LEAST_GAIN and sum(each > 1 for each in ratios) >= AHEAD_IN * len(ratios)
+
+
+def _ranked(trials: Iterable[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: trial.ratio, reverse=True)
+
+
+def _survivors(ranked: Sequence[Trial], slack: float) -> list[Candidate]:
     """The better half, without what is clearly behind the best or behind the settings so far."""
-    ranked = sorted(trials, key=lambda trial: trial.ratio, reverse=True)
-    bar = max([1.0, *(trial.ratio for trial in ranked)]) * (1 - slack)
-    return [trial.candidate for trial in ranked[: max(1, (len(ranked) + 1) // 2)] if trial.ratio >= bar]
+    half = ranked[: (len(ranked) + 1) // 2]
+    return [trial.candidate for trial in half if trial.ratio >= max(1.0, half[0].ratio) * (1 - slack)]
+
+
+def _is_decided(ranked: Sequence[Trial], slack: float) -> bool:
+    """Whether the best is clearly ahead of all others and of the settings so far."""
+    others = [1.0, *(trial.ratio for trial in ranked[1:])]
+    return bool(ranked) and max(others) < ranked[0].ratio * (1 - slack)
