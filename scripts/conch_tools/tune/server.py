@@ -16,10 +16,8 @@ import psutil
 
 from conch_client import Client
 from conch_tools.bench.others import OthersLoad
-from conch_tools.errors import ServerFailed
 from conch_tools.healing.control import Control, ControlFailed
 from conch_tools.healing.golden import Symptom, ask_golden
-from conch_tools.pipelines import Pipeline
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.memory import memory_of
 from conch_tools.server.ports import free_ports
@@ -34,6 +32,9 @@ from conch_tools.tune.traffic import Address, Generator
 SETTLE_S = 3.0
 """What the processes of a model that was loaded anew may take to be gone; they would fall into the next turn."""
 LOOK_S = 0.1
+LOAD_MARGIN_S, LOAD_FACTOR = 20.0, 3.0
+"""How long a model may take to load: so many seconds, and so many times what the whole server took. Triton waits for
+ever for a process that died while loading."""
 POLL_FAILED = "Poll failed for model directory"
 """Begins what Triton logs when it says no more than "failed to poll" to the caller."""
 
@@ -49,9 +50,12 @@ class TuningServer:
         self._control = Control(self._server.http_url, self._server.admin_key)
         self._generator = generator(Address(settings.host, http, self._server.grpc_url))
         self._loaded: dict[str, dict[str, Any]] = {}
+        self._load_timeout_s = LOAD_MARGIN_S
 
     def __enter__(self) -> TuningServer:
+        started = time.monotonic()
         self._server.start()
+        self._load_timeout_s = LOAD_MARGIN_S + LOAD_FACTOR * (time.monotonic() - started)
         self._loaded = self._configs(self._plan.current)
         return self
 
@@ -61,25 +65,29 @@ class TuningServer:
         self._server.stop()
 
     def measure(self, candidate: Candidate, seconds: float, concurrency: int) -> Measurement:
-        """One turn. Raises CandidateRejected, with the reason, when the candidate does not load, a request fails or an
-        answer is wrong; the server is then ready for the next one."""
+        """One turn.
+
+        Raises CandidateRejected, with the reason, when the candidate does not load, a request fails or an answer is
+        wrong; the server is then ready for the next one. Raises ServerFailed when it cannot be started anew.
+        """
         try:
             self._apply(candidate)
-            self._require_golden(self._plan.pipeline)
+            self._require_golden()
             return self._turn(candidate, seconds, concurrency)
         except (CandidateRejected, ControlFailed) as problem:
-            if self._has_died():
-                self._restart()
-                raise CandidateRejected(f"a process of the server died: {problem}") from problem
+            # After a failure nothing is known of the server: the next candidate gets a new one.
+            self._server.restart()
+            self._loaded = self._configs(self._plan.current)
             raise CandidateRejected(str(problem)) from problem
 
     def most_instances(self) -> dict[str, int]:
-        """Of each step, the number of instances that half of the free memory has room for, while the old ones run."""
+        """Of each step that runs in processes of its own, how many of them half of the free memory has room for."""
         free = psutil.virtual_memory().available
         found = {}
         for step in self._plan.current.steps:
             sizes = [memory_of(stub.pid).bytes for stub in self._server.stubs.of([step.model])]
-            found[step.model] = max(step.instances, free // 2 // max(1, *sizes)) if sizes else step.instances
+            if sizes:
+                found[step.model] = max(step.instances, free // 2 // max(1, *sizes))
         return found
 
     def _turn(self, candidate: Candidate, seconds: float, concurrency: int) -> Measurement:
@@ -92,7 +100,7 @@ class TuningServer:
             step_figures(before[step.model], self._control.statistics(step.model), elapsed, step.instances)
             for step in candidate.steps
         ]
-        self._require_golden(self._plan.pipeline)
+        self._require_golden()
         return Measurement(traffic, tuple(steps), foreign)
 
     def _apply(self, candidate: Candidate) -> None:
@@ -100,10 +108,8 @@ class TuningServer:
         wanted = self._configs(candidate)
         changed = [model for model in wanted if wanted[model] != self._loaded.get(model)]
         for model in _in_safe_order(changed, self._plan.pipeline.name, wanted, self._loaded):
-            # Whatever comes of it, what is loaded now is not what was.
-            self._loaded.pop(model, None)
             try:
-                self._control.load(model, wanted[model], self._settings.start_timeout_s)
+                self._control.load(model, wanted[model], self._load_timeout_s)
             except ControlFailed as problem:
                 raise CandidateRejected(self._in_tritons_words(str(problem))) from problem
             self._loaded[model] = wanted[model]
@@ -120,9 +126,9 @@ class TuningServer:
             if all(len(stubs.of([step.model])) == step.instances for step in candidate.steps):
                 return
 
-    def _require_golden(self, pipeline: Pipeline) -> None:
+    def _require_golden(self) -> None:
         with Client(self._server.grpc_url, timeout_s=self._settings.answer_timeout_s) as client:
-            outcome = ask_golden(client, pipeline, self._settings.answer_timeout_s)
+            outcome = ask_golden(client, self._plan.pipeline, self._settings.answer_timeout_s)
         if outcome.symptom is not Symptom.WELL:
             raise CandidateRejected(f"{outcome.symptom.value}: {outcome.problem}")
 
@@ -134,16 +140,6 @@ class TuningServer:
             return problem
         said = next((line for line in reversed(self._server.log) if POLL_FAILED in line), problem)
         return said.partition(POLL_FAILED)[2].partition(": ")[2].strip('"') or problem
-
-    def _has_died(self) -> bool:
-        try:
-            return self._server.wait(0) is not None or bool(self._server.stubs.wait(LOOK_S))
-        except ServerFailed:
-            return True
-
-    def _restart(self) -> None:
-        self._server.restart()
-        self._loaded = self._configs(self._plan.current)
 
 
 def _in_safe_order(
