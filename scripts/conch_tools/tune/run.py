@@ -37,6 +37,8 @@ GENERATORS = (OWN_GENERATOR, PERF_ANALYZER)
 TURNS_A_BUDGET = 200
 """A turn's measured time is this part of the whole time, within the two bounds that follow."""
 SHORTEST_TURN_S, LONGEST_TURN_S = 0.5, 3.0
+LATENCIES_A_TURN, LONGEST_SLOW_TURN_S = 10, 12.0
+"""A slow pipeline gets longer turns: so many times the latency in the middle, up to a bound."""
 LARGEST_RESERVE = 0.4
 """Part of the whole time that is kept for the final rounds and the curves, at most."""
 MOST_FINAL_ROUNDS = 5
@@ -153,6 +155,7 @@ class _Tuning:
             f"p50 {traffic.p50_ms:.1f} ms, p99 {traffic.p99_ms:.1f} ms"
         )
         self._say(bottleneck(first))
+        self._turn_s = max(self._turn_s, min(LATENCIES_A_TURN * traffic.p50_ms / 1e3, LONGEST_SLOW_TURN_S))
         bounds = Bounds(self._circumstances.machine.cores, self._options.concurrency, self._server.most_instances())
         self._search.run(knobs(self._plan.current, bounds, busiest_first(first)), self._has_time)
 

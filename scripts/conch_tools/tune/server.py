@@ -35,8 +35,9 @@ LOOK_S = 0.1
 LOAD_MARGIN_S, LOAD_FACTOR = 20.0, 3.0
 """How long a model may take to load: so many seconds, and so many times what the whole server took. Triton waits for
 ever for a process that died while loading."""
-POLL_FAILED = "Poll failed for model directory"
-"""Begins what Triton logs when it says no more than "failed to poll" to the caller."""
+POLLED, POLL_FAILED = "failed to poll", "Poll failed for model directory"
+"""In what Triton answers when it says no more than that, and in the line of its log that says the rest."""
+LOG_S = 1.0
 
 
 class TuningServer:
@@ -136,10 +137,14 @@ class TuningServer:
         return {model: as_json(config) for model, config in self._plan.configs(candidate).items()}
 
     def _in_tritons_words(self, problem: str) -> str:
-        if "failed to poll" not in problem:
-            return problem
-        said = next((line for line in reversed(self._server.log) if POLL_FAILED in line), problem)
-        return said.partition(POLL_FAILED)[2].partition(": ")[2].strip('"') or problem
+        """What Triton refused, from its log where the answer says nothing; the log may come a moment later."""
+        deadline = time.monotonic() + LOG_S
+        while POLLED in problem and time.monotonic() < deadline:
+            said = next((line for line in reversed(self._server.log) if POLL_FAILED in line), None)
+            if said is not None:
+                return said.partition(POLL_FAILED)[2].partition(": ")[2].strip('"')
+            time.sleep(LOOK_S)
+        return problem
 
 
 def _in_safe_order(

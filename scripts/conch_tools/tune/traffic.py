@@ -68,7 +68,7 @@ class ClosedLoop:
         except ContenderFailed as problem:
             raise CandidateRejected(str(problem)) from problem
         if not load.latencies_s:
-            raise CandidateRejected(f"nothing was answered within {seconds:g} s: measure longer")
+            raise CandidateRejected(f"nothing was answered within {seconds:g} s: try a lower --concurrency")
         p50, p99 = np.percentile(load.latencies_s, [50, 99]) * 1e3
         return Traffic(concurrency, len(load.latencies_s) / load.seconds, float(p50), float(p99))
 
