@@ -275,6 +275,8 @@ def tune(
     plot: Annotated[Path | None, typer.Option(help="Where the plot goes, as SVG.")] = None,
 ) -> None:
     """Find the settings of a pipeline that answer the most requests a second here, and write them as a profile."""
+    from rich.console import Console
+
     from conch_tools.tune.run import TuneOptions
     from conch_tools.tune.run import tune as run
 
@@ -307,6 +309,8 @@ def grid(
     concurrency: Annotated[int, typer.Option(help="Requests in flight.")] = 16,
 ) -> None:
     """Measure every point of a part of the space that `conch tune` searches; goes on where it was stopped."""
+    from rich.console import Console
+
     from conch_tools.tune.grid import bench_grid
 
     bench_grid(load_settings(), pipeline, concurrency, seconds, output, Console())
@@ -322,6 +326,8 @@ def bench_tune(
     output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
 ) -> None:
     """Hold a tuning's choice against the best points of a grid, in one run. Exit code 1 when it falls short."""
+    from rich.console import Console
+
     from conch_tools.tune.versus import TARGET
     from conch_tools.tune.versus import bench_tune as run
 
