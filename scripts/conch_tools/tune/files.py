@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conch_tools.errors import SettingsError
+
+
+def now() -> str:
+    """The date and time that stands beside figures, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def command_line() -> list[str]:
+    """The command that is run, without the place where it is installed."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def require_writable(file: Path) -> None:

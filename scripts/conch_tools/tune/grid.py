@@ -7,10 +7,8 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +20,7 @@ from conch_tools.errors import SettingsError
 from conch_tools.machine import this_machine
 from conch_tools.settings import Settings
 from conch_tools.tune.errors import CandidateRejected
-from conch_tools.tune.files import require_writable, write_whole
+from conch_tools.tune.files import command_line, now, require_writable, write_whole
 from conch_tools.tune.outcome import candidate_from_json, candidate_json, traffic_json
 from conch_tools.tune.plan import Plan, load_plan
 from conch_tools.tune.report import say
@@ -131,8 +129,4 @@ def measuring(settings: Settings, plan: Plan) -> TuningServer:
 
 def about_now() -> dict[str, Any]:
     """What stands beside figures measured now."""
-    return {
-        "machine": this_machine().as_json(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
+    return {"machine": this_machine().as_json(), "date": now(), "command": command_line()}

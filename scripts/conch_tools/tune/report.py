@@ -37,7 +37,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     say(
         console,
         f"{told.machine}; {told.requests}, sent by {told.generator}; {outcome.findings.turns} turns in "
-        f"{outcome.seconds:.0f} s{'' if outcome.findings.complete else ', the time was over before every knob was'}",
+        f"{outcome.seconds:.0f} s{'' if outcome.findings.complete else ', in which not every setting could be tried'}",
     )
     if outcome.is_noisy:
         say(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from conch_tools.signals import Stopped
 from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.explain import bottleneck, busiest_first, finding
 from conch_tools.tune.figures import Measurement, Traffic
-from conch_tools.tune.files import require_writable, write_json, write_whole
+from conch_tools.tune.files import command_line, now, require_writable, write_json, write_whole
 from conch_tools.tune.outcome import Circumstances, Outcome
 from conch_tools.tune.perf_analyzer import PERF_ANALYZER, perf_analyzer
 from conch_tools.tune.plan import Plan, load_plan
@@ -93,11 +91,13 @@ def tune(
         require_writable(file)
     outcome = _Tuning(settings, options, plan, console).run()
     print_outcome(outcome, console)
-    title = f"{options.pipeline} on {outcome.circumstances.machine.cpu}, {outcome.circumstances.machine.cores} cores"
-    write_whole(picture, throughput_against_latency(outcome.curves, title))
     if output is not None:
         write_json(output, outcome.as_json())
-    say(console, f"plot: {picture}")
+    if all(outcome.curves.values()):
+        machine = outcome.circumstances.machine
+        title = f"{options.pipeline} on {machine.cpu}, {machine.cores} cores"
+        write_whole(picture, throughput_against_latency(outcome.curves, title))
+        say(console, f"plot: {picture}")
     if not options.dry_run:
         _write(profile, plan, outcome, settings, console)
     return outcome
@@ -123,8 +123,8 @@ class _Tuning:
         self._circumstances = Circumstances(
             pipeline=options.pipeline,
             machine=this_machine(),
-            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            command=sys.argv,
+            date=now(),
+            command=command_line(),
             requests=told,
             generator=options.generator,
             concurrency=options.concurrency,
