@@ -71,7 +71,9 @@ def sound_model(tmp_path: Path) -> Path:
     folder = tmp_path / "mood"
     (folder / "1").mkdir(parents=True)
     tensor = '{ name: "%s" data_type: TYPE_STRING dims: 1 }'
-    (folder / "config.pbtxt").write_text(f'backend: "identity" input {tensor % "text"} output {tensor % "label"}')
+    (folder / "config.pbtxt").write_text(
+        f'backend: "series_forecast" input {tensor % "text"} output {tensor % "label"}'
+    )
     return folder
 
 
