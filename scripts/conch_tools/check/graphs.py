@@ -28,6 +28,12 @@ _KEPT_OF_TENSOR = frozenset({_TENSOR_DIMS, _TENSOR_DATA_TYPE, _TENSOR_NAME})
 _SMALL = 1024
 """Initialisers of up to so many bytes are kept whole: shape inference reads targets of reshapes from them."""
 
+_OPERATORS = frozenset(
+    {"Affine", "Crop", "DynamicSlice", "GivenTensorFill", "ImageScaler", "MeanVarianceNormalization",
+     "ParametricSoftplus", "SampleOp", "Scale", "ScaledTanh", "ThresholdedRelu"}
+)  # fmt: skip
+"""Operators that ONNX Runtime has under ONNX's own name, and ONNX no more."""
+
 _OVERRIDABLE_SINCE = 4
 """The IR version from which requests may override an initialiser; before, all of them were inputs as well."""
 
@@ -68,8 +74,28 @@ def read_graph(file: Path) -> Graph | UnreadableGraph:
         if not value.type.HasField("tensor_type"):
             kind = value.type.WhichOneof("value")
             return UnreadableGraph(file, f"`{value.name}` is a {kind}, but Triton carries plain tensors only")
+    if (fault := _fault(model)) is not None:
+        return UnreadableGraph(file, f"this is no sound ONNX model: {fault}")
     opset = max((each.version for each in model.opset_import if each.domain in _OWN_DOMAIN), default=1)
     return Graph(file, _signature(model), opset, model.ir_version)
+
+
+def _fault(model: onnx.ModelProto) -> str | None:
+    """A tensor that comes from nowhere, or an operator that there is not; ONNX Runtime refuses both."""
+    known = {*_OPERATORS, *(function.name for function in model.functions)}
+    available = {"", *(value.name for value in (*model.graph.input, *model.graph.initializer))}
+    available |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    available.update(name for node in model.graph.node for name in node.output)
+    for node in model.graph.node:
+        if node.domain in _OWN_DOMAIN and node.op_type not in known and not onnx.defs.has(node.op_type):
+            return f"there is no operator `{node.op_type}`"
+        for name in node.input:
+            if name not in available:
+                return f"an operator `{node.op_type}` reads `{name}`, which nothing gives"
+    for value in model.graph.output:
+        if value.name not in available:
+            return f"nothing gives its output `{value.name}`"
+    return None
 
 
 def _signature(model: onnx.ModelProto) -> GraphSignature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from conch_tools.check.backends import TRITON_BACKENDS
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
@@ -164,7 +165,7 @@ def model_file_missing(model: Model) -> Iterator[Problem]:
     accepted = {backend.filename, *model.config.cc_model_filenames.values()}
     for number in model.served_versions:
         folder = model.version_folder(number)
-        if not any((folder / name).exists() for name in accepted):
+        if not any(_is_model(folder / name, backend.name) for name in accepted):
             others = model.subfolders.get(folder.name, ())
             otherwise = "put it there, or name it in `default_model_filename`"
             rename = cure_for_name(backend.filename, others, otherwise)
@@ -209,6 +210,11 @@ def configuration_in_a_version(model: Model) -> Iterator[Problem]:
         if model.config_file is None and CONFIG in entries and name in map(str, model.versions):
             cure = f"move it to {model.folder / CONFIG}"
             yield Problem(Place(model.folder / name / CONFIG), "Triton does not look for a configuration here", cure)
+
+
+def _is_model(path: Path, backend: str) -> bool:
+    """Whether a file is there, or the folder that a backend takes in its place. That of a graph holds `model.onnx`."""
+    return path.is_file() or (path.is_dir() and (backend != "onnxruntime" or (path / "model.onnx").is_file()))
 
 
 def _in_words(signs: list[str]) -> str:

@@ -102,3 +102,20 @@ def test_only_tensors_can_be_carried(tmp_path: Path) -> None:
     graph = read_graph(saved(text, tmp_path))
     assert isinstance(graph, UnreadableGraph)
     assert "`y` is a sequence_type" in graph.problem
+
+
+@pytest.mark.parametrize(
+    ("nodes", "problem"),
+    [
+        ("y = Relux(x)", "there is no operator `Relux`"),
+        ("y = Relu(w)", "an operator `Relu` reads `w`, which nothing gives"),
+        ("w = Relu(x)", "nothing gives its output `y`"),
+    ],
+)
+def test_a_graph_that_onnx_runtime_refuses_is_unreadable(tmp_path: Path, nodes: str, problem: str) -> None:
+    header = '<ir_version: 8, opset_import: ["": 17]>'
+    model = onnx.parser.parse_model(f"{header} agraph (float[N, 4] x) => (float[N, 4] y) {{ {nodes} }}")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    found = read_graph(tmp_path / "model.onnx")
+    assert isinstance(found, UnreadableGraph)
+    assert found.problem == f"this is no sound ONNX model: {problem}"
