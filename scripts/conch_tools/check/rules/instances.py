@@ -88,8 +88,8 @@ def gpus_of_another_kind(model: Model) -> Iterator[Problem]:
 def passive_instance(model: Model) -> Iterator[Problem]:
     """A passive instance is where none can be.
 
-    Passive instances take no requests of their own. Where all are, the first request ends the server; the sequence
-    batcher does so with the first passive one, when the model is loaded.
+    Passive instances take no requests of their own. Where all are, the first request ends the server. The sequence
+    batcher hands sequences to passive ones as well, and such a sequence ends the server, too.
 
     Bad in `embed/config.pbtxt`:
 
