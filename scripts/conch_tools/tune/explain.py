@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from conch_tools.tune.figures import Measurement, StepFigures
 from conch_tools.tune.search import Race, Trial
@@ -14,21 +14,29 @@ NOTEWORTHY = 0.05
 """Relative change of a figure that is worth saying."""
 
 
-def busiest_first(measured: Measurement) -> list[str]:
-    """The steps that are worth tuning, the one that most holds up the others first; that one is always among them."""
-    first, *rest = _ranked(measured)
+def busiest_first(measured: Measurement, own: Collection[str]) -> list[str]:
+    """The pipeline's own steps that are worth tuning, the one that most holds up the others first.
+
+    That one is always among them.
+    """
+    first, *rest = (step for step in _ranked(measured) if step.model in own)
     return [first.model, *(step.model for step in rest if _weight(step, measured) >= IDLE)]
 
 
-def bottleneck(measured: Measurement) -> str:
+def bottleneck(measured: Measurement, own: Collection[str]) -> str:
     """What holds the pipeline up, and what therefore is left alone."""
-    first, *rest = _ranked(measured)
+    first = _ranked(measured)[0]
     said = (
         f"{first.model} holds up the others: its instances are busy {first.busy:.0%} of the time, "
         f"{first.compute_ms:.1f} ms for a batch of {first.average_batch:.1f}, "
         f"and a request waits {first.queue_ms:.1f} ms for it."
     )
-    idle = [f"{step.model} ({step.busy:.0%})" for step in rest if _weight(step, measured) < IDLE]
+    if first.model not in own:
+        said += " It belongs to another pipeline: tune that one."
+    worth = busiest_first(measured, own)
+    idle = [
+        f"{step.model} ({step.busy:.0%})" for step in _ranked(measured) if step.model in own and step.model not in worth
+    ]
     return f"{said} Left as they are, for they are hardly busy: {', '.join(idle)}." if idle else said
 
 

@@ -7,7 +7,7 @@ be changed behind the other's back: it is left as it is, and tuned under its own
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from conch_tools.serve import require_repository, require_sound
 from conch_tools.settings import Settings
 from conch_tools.tune.configs import settings_of, with_settings
 from conch_tools.tune.errors import NothingToTune
-from conch_tools.tune.space import Candidate
+from conch_tools.tune.space import Candidate, StepSettings
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Plan:
     current: Candidate
     models: tuple[str, ...]
     """What a server loads for it, models of other pipelines that it uses among them."""
+    neighbours: tuple[StepSettings, ...] = ()
+    """Those steps of other pipelines: looked at, never changed."""
 
     @property
     def promised_batch(self) -> int:
@@ -66,11 +68,12 @@ def load_plan(settings: Settings, name: str, profile: str | None) -> Plan:
     pipeline = next(each for each in pipelines if each.name == name)
     base = {model: read_config(served_file(pipeline, model, profile)) for model in (name, *pipeline.models)}
     cores = len(os.sched_getaffinity(0))
-    found = [settings_of(config, cores) for model, config in base.items() if model != name]
-    steps = tuple(step for step in found if step is not None)
+    steps = _settable(base.values(), cores)
+    others = [each for each in pipelines if each.name != name]
+    lent = [read_config(served_file(each, model, profile)) for each in others for model in each.models]
     if not steps:
         raise NothingToTune(f"`{name}` has no step of its own with one instance group: nothing can be tuned")
-    return Plan(pipeline, base, Candidate(steps, base[name].max_batch_size), tuple(models))
+    return Plan(pipeline, base, Candidate(steps, base[name].max_batch_size), tuple(models), _settable(lent, cores))
 
 
 def served_file(pipeline: Pipeline, model: str, profile: str | None) -> Path:
@@ -88,6 +91,11 @@ def read_config(file: Path) -> ModelConfig:
     model = file.parent.parent if file.parent.name == PROFILES else file.parent
     config.name = config.name or model.name
     return config
+
+
+def _settable(configs: Iterable[ModelConfig], cores: int) -> tuple[StepSettings, ...]:
+    found = (settings_of(config, cores) for config in configs)
+    return tuple(step for step in found if step is not None)
 
 
 def _copy(config: ModelConfig) -> ModelConfig:

@@ -154,10 +154,11 @@ class _Tuning:
             f"{traffic.requests_per_s:.1f} requests/s at concurrency {traffic.concurrency}, "
             f"p50 {traffic.p50_ms:.1f} ms, p99 {traffic.p99_ms:.1f} ms"
         )
-        self._say(bottleneck(first))
+        own = [step.model for step in self._plan.current.steps]
+        self._say(bottleneck(first, own))
         self._turn_s = max(self._turn_s, min(LATENCIES_A_TURN * traffic.p50_ms / 1e3, LONGEST_SLOW_TURN_S))
         bounds = Bounds(self._circumstances.machine.cores, self._options.concurrency, self._server.most_instances())
-        self._search.run(knobs(self._plan.current, bounds, busiest_first(first)), self._has_time)
+        self._search.run(knobs(self._plan.current, bounds, busiest_first(first, own)), self._has_time)
 
     def _measure(self, candidate: Candidate) -> Measurement:
         started = time.monotonic()
@@ -221,4 +222,5 @@ def _header(profile: str, outcome: Outcome) -> str:
         f"p99 {after.p99_ms:.0f} ms; before {before.requests_per_s:.1f} and {before.p99_ms:.0f} ms.",
         *(f"# {step.model}: {step}" for step in outcome.after.steps),
     ]
-    return "\n".join(lines) + "\n"
+    # A file of requests may have any name: nothing of it leaves the comment.
+    return "".join(f"{' '.join(line.split())}\n" for line in lines)

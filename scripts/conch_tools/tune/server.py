@@ -92,14 +92,14 @@ class TuningServer:
         return found
 
     def _turn(self, candidate: Candidate, seconds: float, concurrency: int) -> Measurement:
-        models = [step.model for step in candidate.steps]
-        before = {model: self._control.statistics(model) for model in models}
+        everyone = (*candidate.steps, *self._plan.neighbours)
+        before = {step.model: self._control.statistics(step.model) for step in everyone}
         others, started = OthersLoad(), time.monotonic()
         traffic = self._generator.run(concurrency, seconds)
         elapsed, foreign = time.monotonic() - started, others.cores()
         steps = [
             step_figures(before[step.model], self._control.statistics(step.model), elapsed, step.instances)
-            for step in candidate.steps
+            for step in everyone
         ]
         self._require_golden()
         return Measurement(traffic, tuple(steps), foreign)

@@ -10,6 +10,7 @@ from conch_tools.tune.search import Objective, Search
 from conch_tools.tune.space import Candidate, Knob
 
 MODEL, TOKENIZE = "pipe_model", "pipe_tokenize"
+OWN = (MODEL, TOKENIZE)
 MakeTurn = Callable[..., Measurement]
 DELAY = Knob("queue delay", MODEL, ({"queue_delay_us": 0}, {"queue_delay_us": 2000}))
 
@@ -45,8 +46,8 @@ def test_figures_that_hardly_changed_are_left_out(start: Candidate, turn: MakeTu
 
 
 def test_the_step_in_the_way_is_named_and_idle_ones_are_left_alone(turn: MakeTurn) -> None:
-    assert busiest_first(turn(300)) == [MODEL]
-    assert bottleneck(turn(300)) == (
+    assert busiest_first(turn(300), OWN) == [MODEL]
+    assert bottleneck(turn(300), OWN) == (
         "pipe_model holds up the others: its instances are busy 97% of the time, 12.0 ms for a batch of 4.0, "
         "and a request waits 20.0 ms for it. Left as they are, for they are hardly busy: pipe_tokenize (5%)."
     )
@@ -54,8 +55,13 @@ def test_the_step_in_the_way_is_named_and_idle_ones_are_left_alone(turn: MakeTur
 
 def test_a_step_that_lets_requests_wait_while_it_is_idle_is_in_the_way(turn: MakeTurn) -> None:
     measured = turn(10, busy=0.01, queue_ms=40.0)
-    assert busiest_first(measured) == [MODEL]
+    assert busiest_first(measured, OWN) == [MODEL]
 
 
 def test_one_step_is_tuned_even_when_all_are_idle(turn: MakeTurn) -> None:
-    assert busiest_first(turn(10, busy=0.06, queue_ms=0.0)) == [MODEL]
+    assert busiest_first(turn(10, busy=0.06, queue_ms=0.0), OWN) == [MODEL]
+
+
+def test_a_step_of_another_pipeline_is_named_and_not_tuned(turn: MakeTurn) -> None:
+    assert busiest_first(turn(300), [TOKENIZE]) == [TOKENIZE]
+    assert "It belongs to another pipeline: tune that one." in bottleneck(turn(300), [TOKENIZE])

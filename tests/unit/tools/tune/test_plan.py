@@ -45,6 +45,7 @@ def test_models_of_other_pipelines_are_loaded_and_left_alone() -> None:
     assert [step.model for step in plan.current.steps] == ["zero_shot_scores"]
     assert "embed_model" in plan.models
     assert "embed_model" not in plan.base
+    assert [step.model for step in plan.neighbours] == ["embed_model", "embed_tokenize"]
 
 
 def test_a_pipeline_without_steps_is_refused(tmp_path: Path) -> None:
