@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,11 @@ Answer = Callable[["StepRequest"], Tensors]
 
 REQUESTS_AT_ONCE = 32
 """More wait in Triton's queue."""
+
+LONG_BYTES = 16 * 1024
+"""Of text: a request with more may take from seconds to a minute."""
+HANDED_OVER_AFTER_S = 10.0
+"""Longer than a request of usual length takes on a busy machine."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When the caller of the request that a thread is answering stops waiting, on the monotonic clock. Triton hands a
@@ -90,10 +95,12 @@ def answer_each(pb_utils: Any, requests: Sequence[Any], answer: Answer) -> list[
 
 
 class SideBySide:
-    """Answers requests as `answer_each` does, but side by side and each as soon as it is done.
+    """Answers requests as `answer_each` does, but side by side, and without waiting for long ones.
 
-    For steps that wait for a model that they call, with a long text for a minute: `execute` hands the requests over and
-    returns, so that the next ones are not kept waiting behind it.
+    For steps that wait for a model that they call, with a long text for a minute: `execute` hands long requests over to
+    threads and returns, so that the next ones are not kept waiting behind them. It waits for all others, because Triton
+    2.51 forgets what was handed over when the process dies: those callers hear nothing, while what is in `execute`
+    fails within two seconds and may be tried again.
     """
 
     def __init__(self, pb_utils: Any, answer: Answer) -> None:
@@ -102,20 +109,42 @@ class SideBySide:
         self._callers = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="requests")
         self._free = Semaphore(REQUESTS_AT_ONCE)
 
-    def answer(self, requests: Sequence[Any]) -> None:
-        """Returns once every request has a thread of its own; its answer goes through its response sender."""
-        for request in requests:
-            self._free.acquire()
-            self._callers.submit(self._send, request, request.get_response_sender())
+    def answer(self, requests: Sequence[Any]) -> list[Any]:
+        """What `execute` returns: an InferenceResponse a request, in order; None for one whose answer goes through its
+        response sender as soon as it is done."""
+        futures = [self._start(request) for request in requests]
+        usual = [future for request, future in zip(requests, futures, strict=True) if not _is_long(request)]
+        wait(usual, timeout=HANDED_OVER_AFTER_S)
+        return [self._answered(request, future) for request, future in zip(requests, futures, strict=True)]
 
-    def _send(self, request: Any, sender: Any) -> None:
+    def _start(self, request: Any) -> Future[Any]:
+        self._free.acquire()
+        future = self._callers.submit(_answer_one, self._pb_utils, request, self._answer)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+    def _answered(self, request: Any, future: Future[Any]) -> Any | None:
+        if future.done():
+            return future.result()
+        sender = request.get_response_sender()
+        future.add_done_callback(lambda done: self._send(sender, done.result()))
+        return None
+
+    def _send(self, sender: Any, response: Any) -> None:
         final = self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         try:
-            sender.send(_answer_one(self._pb_utils, request, self._answer), flags=final)
+            sender.send(response, flags=final)
         except Exception as problem:  # no shared memory left for the tensors; an error is small
             sender.send(_fault(self._pb_utils, problem), flags=final)
-        finally:
-            self._free.release()
+
+
+def _is_long(request: Any) -> bool:
+    try:
+        arrays = [np.asarray(tensor.as_numpy()) for tensor in request.inputs()]
+    except Exception:
+        # The step refuses soon what cannot be read.
+        return False
+    return sum(len(text) for array in arrays if array.dtype == np.object_ for text in array.flat) > LONG_BYTES
 
 
 def require_time() -> None:

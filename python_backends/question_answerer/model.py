@@ -29,5 +29,5 @@ class TritonPythonModel:
         )
         self._requests = SideBySide(pb_utils, finder.answer)
 
-    def execute(self, requests: list[Any]) -> None:
-        self._requests.answer(requests)
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return self._requests.answer(requests)

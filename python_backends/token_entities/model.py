@@ -38,8 +38,8 @@ class TritonPythonModel:
         self._calls = ModelCalls(pb_utils, MODEL.of(model), MAX_ROWS.of(model))
         self._requests = SideBySide(pb_utils, self._answer)
 
-    def execute(self, requests: list[Any]) -> None:
-        self._requests.answer(requests)
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return self._requests.answer(requests)
 
     def _answer(self, request: StepRequest) -> Tensors:
         wish = request.parameters.get("aggregation_strategy")

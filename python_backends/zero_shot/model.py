@@ -37,8 +37,8 @@ class TritonPythonModel:
         self._ranking = _by_similarity(model) if PIPELINE.given(model) else _by_entailment(model)
         self._requests = SideBySide(pb_utils, self._answer)
 
-    def execute(self, requests: list[Any]) -> None:
-        self._requests.answer(requests)
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return self._requests.answer(requests)
 
     def _answer(self, request: StepRequest) -> Tensors:
         return self._ranking.answer(read_question(request, self._rules))

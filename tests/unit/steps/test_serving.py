@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conch_steps import serving
 from conch_steps.errors import InvalidInput, WrongAnswer
-from conch_steps.serving import SideBySide, StepModel, StepRequest, Tensors, answer_each, require_time
+from conch_steps.serving import LONG_BYTES, SideBySide, StepModel, StepRequest, Tensors, answer_each, require_time
 
 MakeRequest = Callable[..., Any]
 
@@ -73,11 +74,7 @@ def test_every_request_gets_its_own_answer_in_order(
 ) -> None:
     asked = [ask_step({"x": np.array([[number]])}, ["half"]) for number in (4, -1, 13, 99, 6)]
     requests = [each.request for each in asked]
-    if side_by_side:
-        SideBySide(pb_utils, halves).answer(requests)
-        answers = [each.answer() for each in asked]
-    else:
-        answers = answer_each(pb_utils, requests, halves)
+    answers = SideBySide(pb_utils, halves).answer(requests) if side_by_side else answer_each(pb_utils, requests, halves)
     assert [heard(answer) for answer in answers] == [
         {"half": [[2.0]]},
         (pb_utils.TritonError.INVALID_ARG, "`x` is below zero"),
@@ -87,7 +84,12 @@ def test_every_request_gets_its_own_answer_in_order(
     ]
 
 
-def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: Any, ask_step: MakeRequest) -> None:
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HANDED_OVER_AFTER_S", 0.0)
+
+
+def test_side_by_side_a_request_does_not_wait_for_a_long_one_before_it(pb_utils: Any, ask_step: MakeRequest) -> None:
     go_on = Event()
 
     def wait_for_the_first(request: StepRequest) -> Tensors:
@@ -95,19 +97,41 @@ def test_side_by_side_a_request_does_not_wait_for_the_ones_before_it(pb_utils: A
             assert go_on.wait(10)
         return {}
 
-    slow, quick = asked = [ask_step({"x": np.array([[number]])}) for number in range(2)]
-    SideBySide(pb_utils, wait_for_the_first).answer([each.request for each in asked])
-    assert not quick.answer().has_error()
+    side_by_side = SideBySide(pb_utils, wait_for_the_first)
+    long_text = np.array([[b"word " * LONG_BYTES]], dtype=np.object_)
+    slow = ask_step({"x": np.array([[0]]), "text": long_text})
+    assert side_by_side.answer([slow.request]) == [None]
+    (quick,) = side_by_side.answer([ask_step({"x": np.array([[1]])}).request])
+    assert not quick.has_error()
     assert not slow.is_answered
     go_on.set()
     assert not slow.answer().has_error()
 
 
+def test_side_by_side_what_is_done_soon_is_not_handed_over(pb_utils: Any, ask_step: MakeRequest, heard: Any) -> None:
+    """What was handed over is lost when the process dies."""
+    asked = ask_step({"x": np.array([[4]])}, ["half"])
+
+    def soon(request: StepRequest) -> Tensors:
+        time.sleep(0.02)
+        return halves(request)
+
+    (answer,) = SideBySide(pb_utils, soon).answer([asked.request])
+    assert heard(answer) == {"half": [[2.0]]}
+    assert not asked.is_answered
+
+
+@pytest.mark.usefixtures("no_patience")
 def test_an_answer_that_cannot_be_sent_becomes_an_error(
     pb_utils: Any, ask_step: MakeRequest, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ask_step({"x": np.array([[4]])}, ["half"])
     send = asked.sender.send
+    go_on = Event()
+
+    def wait(request: StepRequest) -> Tensors:
+        assert go_on.wait(10)
+        return halves(request)
 
     def full(response: Any, flags: int) -> None:
         if not response.has_error():
@@ -115,7 +139,8 @@ def test_an_answer_that_cannot_be_sent_becomes_an_error(
         send(response, flags)
 
     monkeypatch.setattr(asked.sender, "send", full)
-    SideBySide(pb_utils, halves).answer([asked.request])
+    assert SideBySide(pb_utils, wait).answer([asked.request]) == [None]
+    go_on.set()
     assert heard(asked.answer()) == (pb_utils.TritonError.INTERNAL, "RuntimeError: no shared memory left")
 
 
