@@ -12,6 +12,8 @@ from pathlib import Path
 
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
+from conch_tools.check.repository import load_repository
+from conch_tools.check.served import needs_completion
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
 from conch_tools.server import EmbeddedServer, ServerOptions
@@ -58,7 +60,8 @@ def serving(
     require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)
-    options = ServerOptions(settings, models=models, on_log=on_log)
+    loaded = load_repository(settings.repository, settings.backends, settings.profile, hashed=False)
+    options = ServerOptions(settings, models=models, auto_complete=needs_completion(loaded), on_log=on_log)
     try:
         with signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
             try:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from conch_steps.backends import declared
 from conch_steps.errors import ModelConfigError, StepError
+from conch_steps.onnx_backend.complete import is_complete
 from conch_steps.parameters import CalledModel, Declaration, Parameter
 from conch_steps.serving import StepModel
-from conch_tools.check.completion import Completed, completed
+from conch_tools.check.completion import Completed, as_json, completed
 from conch_tools.check.findings import Place
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.wiring import Wiring, wirings
@@ -70,6 +71,15 @@ def is_ours(model: Model, repository: Repository) -> bool:
         (folder / name / "model.py").is_file() and (folder / LOGIC).is_dir() and not any((folder / name).glob("*.so"))
         for folder in folders
     )
+
+
+def needs_completion(repository: Repository) -> bool:
+    """Whether any model might be completed by its backend when it is loaded; ours complete nothing that lists its
+    inputs and outputs, of others it cannot be told."""
+    complete = (
+        is_ours(model, repository) and is_complete(as_json(model)) for model in repository if not model.is_ensemble
+    )
+    return not all(complete)
 
 
 def readable(parameter: Parameter[str], step: StepModel) -> str | None:

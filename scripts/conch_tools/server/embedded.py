@@ -46,6 +46,9 @@ class ServerOptions:
     settings: Settings
     models: Sequence[str] = ("*",)
     """Models loaded at the start; an ensemble brings its steps along. ("*",) is all of them."""
+    auto_complete: bool = True
+    """Whether backends are asked what configurations leave out. For that Triton starts each Python model once more and
+    waits a second for its end, so models load in a fraction of the time where it need not."""
     on_log: Callable[[str], None] | None = None
     """Called with every line of Triton's log, from a thread of the server's own."""
     extra_arguments: Sequence[str] = field(default_factory=tuple)
@@ -204,6 +207,8 @@ class EmbeddedServer:
             *(f"--load-model={model}" for model in self.options.models),
             *self.options.extra_arguments,
         ]
+        if not self.options.auto_complete:
+            arguments.append("--disable-auto-complete-config")
         if settings.response_cache_bytes:
             arguments.append(f"--cache-config=local,size={settings.response_cache_bytes}")
         if settings.profile:
