@@ -14,6 +14,7 @@ import typer
 
 from conch_client import ConchError as ClientError
 from conch_tools import SERVER_VERSION
+from conch_tools.bench.deaths import How
 from conch_tools.errors import ConchError, in_words
 from conch_tools.settings import Settings, load_settings
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
@@ -333,6 +334,22 @@ def bench_tune(
 
     if run(load_settings(), pipeline, profile, grid, rounds, seconds, Console(), output) < TARGET:
         raise typer.Exit(1)
+
+
+@bench.command()
+def heal(
+    seconds: Annotated[float, typer.Option(help="Load for each death.")] = 60.0,
+    concurrency: Annotated[int, typer.Option(help="Callers.")] = 32,
+    only: Annotated[str | None, typer.Option(metavar="STEP", help="A kind of step, or one step.")] = None,
+    how: Annotated[How | None, typer.Option(help="Only this; by default all of them.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """Kill and stop a process of every kind of step, and the server, under load: what callers notice, how long."""
+    from rich.console import Console
+
+    from conch_tools.bench.heal import bench_heal
+
+    bench_heal(load_settings(), seconds, concurrency, only, how, output, Console())
 
 
 def main() -> NoReturn:

@@ -1,0 +1,222 @@
+"""`conch bench heal`: what callers notice when a process of a server dies or hangs under load, for every kind of step.
+
+A server of its own is started with `conch serve` and asked by callers without a pause. A moment later a process is
+killed, or stopped, and the callers tell how much they were refused and when all of them were served again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from conch_tools.bench.callers import SETTLED_S, Ask, Callers
+from conch_tools.bench.deaths import How
+from conch_tools.bench.errors import ContenderFailed
+from conch_tools.bench.others import OthersLoad
+from conch_tools.bench.victims import Victim, ask_pipeline, processes_of, tritonserver_of, victims
+from conch_tools.errors import SettingsError
+from conch_tools.machine import package_versions, this_machine
+from conch_tools.pipelines import Pipeline
+from conch_tools.ready import ready
+from conch_tools.serve import log_path, start_detached
+from conch_tools.server.record import ServerRecord, stop_recorded
+from conch_tools.settings import Settings
+
+Report = Callable[[str], None]
+
+CALM_S = 3.0
+"""Under load before something dies."""
+POLL_S = 0.02
+WELL_WITHIN_S = 60.0
+VERSIONS = ("conch", "nvidia-pytriton", "onnxruntime", "numpy")
+PIPELINES_UNDER_A_SERVER = 2
+"""That callers ask when the server itself is killed."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What callers saw of one death."""
+
+    kind: str
+    model: str
+    how: How
+    sent: int
+    """Requests, each sending counted."""
+    refused: int
+    """Of them: what a caller sees who tries nothing again."""
+    lost: int
+    """Requests that failed although they were tried again."""
+    repaired_s: float | None
+    """Until there was a new process, or a new server."""
+    full_service_s: float | None
+    """Until every caller had been answered what it asked after the death, and nobody was refused any more."""
+    before_ms: float | None
+    """Median latency before the death."""
+    after_ms: float | None
+    """The same after full service."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A process that is to die while callers ask."""
+
+    kind: str
+    model: str
+    how: How
+    asks: Sequence[Ask]
+    repaired: re.Pattern[str]
+    """The line of the log that tells of the repair."""
+
+    def process(self, server: psutil.Process) -> psutil.Process:
+        """The one that dies: of a model with several, the youngest."""
+        return server if self.how is How.SERVER else processes_of(server, self.model)[-1]
+
+
+def bench_heal(
+    settings: Settings,
+    seconds: float,
+    concurrency: int,
+    only: str | None,
+    how: How | None,
+    output: Path | None,
+    console: Console,
+) -> list[Outage]:
+    """Measure, print the table, write JSON if asked.
+
+    Raises SettingsError for figures that nothing can be measured with or a step that is not there, AlreadyRunning when
+    a server of this checkout runs, ContenderFailed when the server does not get well before a death.
+    """
+    if seconds <= CALM_S or concurrency < 1:
+        raise SettingsError(f"--seconds must be above {CALM_S:g}, --concurrency at least 1")
+    chosen = victims(settings, only)
+    cases = [case for each in ([how] if how else How) for case in _cases(each, chosen)]
+    pipelines = sorted({victim.pipeline.name for victim in chosen})
+    load = OthersLoad()
+    outages = []
+    with _served(settings, pipelines) as record:
+        for case in cases:
+            outages.append(_outage(case, settings, record, seconds, concurrency))
+            console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False)
+    others_cores = load.cores()
+    console.print(outages_table(outages))
+    console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores", highlight=False)
+    if output is not None:
+        output.write_text(json.dumps(_as_json(outages, seconds, concurrency, others_cores), indent=2) + "\n")
+    return outages
+
+
+def outages_table(outages: Sequence[Outage]) -> Table:
+    """One line a death."""
+    table = Table(title="What callers noticed", highlight=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("how", no_wrap=True)
+    for heading in ("sent", "refused", "lost", "repair s", "full s", "before ms", "after ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in outages:
+        counts = (str(each.sent), str(each.refused), str(each.lost))
+        figures = (each.repaired_s, each.full_service_s, each.before_ms, each.after_ms)
+        table.add_row(each.model, each.how.value, *counts, *("never" if f is None else f"{f:.1f}" for f in figures))
+    return table
+
+
+def _cases(how: How, chosen: Sequence[Victim]) -> Iterator[_Case]:
+    if how is How.SERVER:
+        asked: dict[str, Pipeline] = {each.pipeline.name: each.pipeline for each in chosen}
+        asks = [ask_pipeline(each) for each in list(asked.values())[:PIPELINES_UNDER_A_SERVER]]
+        yield _Case("server", "tritonserver", how, asks, re.compile(r"tritonserver is ready again after"))
+        return
+    for each in chosen:
+        repaired = re.compile(rf"model `{each.model}` \([a-z ]+\): loaded anew in")
+        yield _Case(each.backend, each.model, how, [each.ask()], repaired)
+
+
+@contextlib.contextmanager
+def _served(settings: Settings, pipelines: Sequence[str]) -> Iterator[ServerRecord]:
+    record = start_detached(settings, pipelines)
+    try:
+        yield record
+    finally:
+        stop_recorded(settings)
+
+
+def _outage(case: _Case, settings: Settings, record: ServerRecord, seconds: float, concurrency: int) -> Outage:
+    """Let one process die under load."""
+    _wait_until_well(settings)
+    server = tritonserver_of(record.pid)
+    if server is None:
+        raise ContenderFailed("there is no tritonserver to be killed")
+    log = log_path(settings)
+    told = len(case.repaired.findall(log.read_text(errors="replace")))
+    with Callers(record.grpc, case.asks, concurrency) as callers:
+        time.sleep(CALM_S)
+        case.process(server).send_signal(case.how.signal)
+        died = time.monotonic()
+        ends = died + seconds - CALM_S
+        repaired = None
+        while repaired is None and time.monotonic() < ends:
+            time.sleep(POLL_S)
+            if len(case.repaired.findall(log.read_text(errors="replace"))) > told:
+                repaired = time.monotonic()
+        time.sleep(max(0.0, ends - time.monotonic()))
+    seen = callers.seen
+    full = seen.full_service(died)
+    return Outage(
+        kind=case.kind,
+        model=case.model,
+        how=case.how,
+        sent=seen.sent,
+        refused=len(seen.refused),
+        lost=len(seen.lost),
+        repaired_s=None if repaired is None else repaired - died,
+        full_service_s=None if full is None else full - died,
+        before_ms=_ms(seen.median_latency_s(died - SETTLED_S, died)),
+        after_ms=None if full is None else _ms(seen.median_latency_s(full, full + SETTLED_S)),
+    )
+
+
+def _wait_until_well(settings: Settings) -> None:
+    deadline = time.monotonic() + WELL_WITHIN_S
+    while True:
+        with contextlib.suppress(OSError):
+            lines = ready(settings, [])
+            if all(well for _, well in lines):
+                return
+            if time.monotonic() > deadline:
+                raise ContenderFailed("; ".join(line for line, well in lines if not well))
+        time.sleep(POLL_S)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def _in_words(outage: Outage) -> str:
+    full = "never" if outage.full_service_s is None else f"after {outage.full_service_s:.1f} s"
+    return (
+        f"{outage.model}, {outage.how.value}: {outage.refused} of {outage.sent} refused, {outage.lost} lost, "
+        f"full service {full}"
+    )
+
+
+def _as_json(outages: Sequence[Outage], seconds: float, concurrency: int, others_cores: float) -> dict[str, object]:
+    return {
+        "command": sys.argv,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": this_machine().as_json(),
+        "versions": package_versions(VERSIONS),
+        "others_cores": others_cores,
+        "seconds": seconds,
+        "concurrency": concurrency,
+        "outages": [asdict(each) for each in outages],
+    }
