@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from conch_tools.errors import ServerFailed
 from conch_tools.healing.control import ControlFailed
 from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.healer import Healer
-from conch_tools.healing.health import Health
-from conch_tools.healing.metrics import HealingMetrics
+from conch_tools.healing.journal import Journal, Report
 from conch_tools.pipelines import Pipeline
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.failure import how_it_ended
 from conch_tools.settings import Settings
 from conch_tools.signals import Stopped
-
-Report = Callable[[str], None]
 
 POLL_S = 0.2
 MOST_RESTARTS = 5
@@ -32,13 +29,13 @@ RESTARTS_COUNT_FOR_S = 300.0
 def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], report: Report) -> None:
     """Return when a signal asks to stop. Raises ServerFailed when tritonserver has to be replaced and may not be, or
     cannot."""
-    health, metrics = Health([pipeline.name for pipeline in pipelines]), HealingMetrics()
+    journal = Journal.of(pipelines, report)
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     try:
-        with health_endpoint(settings.host, settings.health_port, health, metrics):
+        with health_endpoint(settings.host, settings.health_port, journal.health, journal.metrics):
             while True:
-                why = _hold(server, settings, pipelines, health, metrics, report)
-                health.lost(f"tritonserver {why}")
+                why = _hold(server, settings, pipelines, journal)
+                journal.lost(f"tritonserver {why}")
                 if not settings.heal:
                     raise ServerFailed(f"tritonserver {why}; the log above says more")
                 now = time.monotonic()
@@ -50,23 +47,15 @@ def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pi
                 restarts.append(now)
                 report(f"tritonserver {why}: starting a new one")
                 server.restart()
-                metrics.restarts.inc()
-                report(f"tritonserver is ready again after {time.monotonic() - now:.1f} s")
+                journal.restarted(time.monotonic() - now)
     except Stopped:
         return
 
 
-def _hold(
-    server: EmbeddedServer,
-    settings: Settings,
-    pipelines: Sequence[Pipeline],
-    health: Health,
-    metrics: HealingMetrics,
-    report: Report,
-) -> str:
+def _hold(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], journal: Journal) -> str:
     """Hold the server until it has to be replaced; returns why, as what follows "tritonserver"."""
     try:
-        healer = Healer(server, settings, pipelines, health, metrics, report)
+        healer = Healer(server, settings, pipelines, journal)
     except ControlFailed as problem:
         return f"cannot be controlled: {problem}"
     with healer:

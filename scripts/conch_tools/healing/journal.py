@@ -1,0 +1,58 @@
+"""What is told of a server that heals itself, in one value: health to probes, figures to Prometheus, lines to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from conch_tools.healing.diagnosis import Fault
+from conch_tools.healing.golden import Outcome, Symptom
+from conch_tools.healing.health import Health
+from conch_tools.healing.metrics import HealingMetrics
+from conch_tools.pipelines import Pipeline
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Of one supervisor, for all servers that it holds one after the other. Safe to use from several threads."""
+
+    health: Health
+    metrics: HealingMetrics
+    report: Report
+
+    @classmethod
+    def of(cls, pipelines: Sequence[Pipeline], report: Report) -> Journal:
+        """An empty one."""
+        return cls(Health([pipeline.name for pipeline in pipelines]), HealingMetrics(), report)
+
+    def asked(self, pipeline: str, outcome: Outcome) -> None:
+        """How a golden request came out; people are told when that is another state than before."""
+        well = outcome.symptom is Symptom.WELL
+        self.metrics.golden.labels(pipeline, outcome.symptom.value).inc()
+        self.metrics.well.labels(pipeline).set(well)
+        if self.health.note(pipeline, outcome):
+            self.report(f"pipeline `{pipeline}` {'is well' if well else f'is not well: {outcome.problem}'}")
+
+    def loaded(self, fault: Fault, seconds: float) -> None:
+        """A model was loaded anew."""
+        self.metrics.repair_seconds.observe(seconds)
+        self.report(f"model `{fault.model}` ({fault.symptom.value}): loaded anew in {seconds:.1f} s")
+
+    def not_loaded(self, fault: Fault, why: str) -> None:
+        """A model could not be loaded anew."""
+        self.report(f"model `{fault.model}` ({fault.symptom.value}): not loaded anew: {why}")
+
+    def repaired(self, fault: Fault, helped: bool) -> None:
+        """What came of a repair."""
+        self.metrics.repairs.labels(fault.model, fault.symptom.value, "healed" if helped else "failed").inc()
+
+    def lost(self, why: str) -> None:
+        """The server is gone: no pipeline is well."""
+        self.health.lost(why)
+
+    def restarted(self, seconds: float) -> None:
+        """There is a new server."""
+        self.metrics.restarts.inc()
+        self.report(f"tritonserver is ready again after {seconds:.1f} s")
