@@ -6,7 +6,7 @@ of itself and of its models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -111,6 +111,33 @@ class Client(Tasks):
         """
         call = self._calls.to_model(name, timeout_s, version)
         return self._run(flows.tensors_sent(self._catalog, call, inputs, tensors), call)
+
+    def stream(
+        self,
+        name: str,
+        /,
+        version: str | int = "",
+        *,
+        inputs: Mapping[str, object] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **tensors: object,
+    ) -> Generator[InferResult, None, None]:
+        """One request to a model that answers in parts (Triton: decoupled), each given as it comes; takes what `infer`
+        takes.
+
+            for part in client.stream("story", text="Once upon a time"):
+                print(part["text"])
+
+        The request goes out when the first part is asked for; the whole stream has `timeout_s`. What does not fit the
+        model is refused here. What goes wrong later, a model whose process dies among it, is raised where the next
+        part would have been; nothing is sent again by itself, for parts have been seen. Close the generator (or leave
+        the loop and let it go) to cancel: the model is told.
+        """
+        call = self._calls.to_model(name, timeout_s, version, request_id)
+        stream = self._run(flows.stream_named(self._catalog, call, inputs, tensors, parameters), call)
+        return stream.results(self._channel.stream(stream.rpc, call), call)
 
     def is_live(self, *, timeout_s: float | None = None) -> bool:
         """The server answers and runs. False, not an error, when nobody answers in time."""

@@ -32,6 +32,12 @@ LOOPBACK_HOSTS = ("localhost", "::1")
 QUEUE_TIMEOUT_PARAMETER = "timeout"
 """Triton's request parameter for the time a request may wait in its queue, int64 microseconds."""
 
+LAST_PART_WANTED, LAST_PART = "triton_enable_empty_final_response", "triton_final_response"
+"""Request parameter that makes Triton end every stream with a part that says so, and the parameter that says it."""
+
+STREAM_METADATA = (("triton_grpc_error", "true"),)
+"""Makes Triton end a stream that fails with a status, as it does other calls, and not with a text in a message."""
+
 INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 """Whole numbers in request parameters travel as int64 or, where they must, as uint64."""
 

@@ -11,7 +11,7 @@ along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +19,14 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ._call import Call
-from ._constants import CHANNEL_OPTIONS, INT64_MAX, LOOPBACK_HOSTS
+from ._constants import (
+    CHANNEL_OPTIONS,
+    INT64_MAX,
+    LAST_PART,
+    LAST_PART_WANTED,
+    LOOPBACK_HOSTS,
+    STREAM_METADATA,
+)
 from ._encode import WireTensor
 from ._errors import Cancelled, InferenceFailed
 from ._results import Duration, ModelMetadata, ModelStatistics, TensorMetadata
@@ -28,6 +35,9 @@ from ._translate import translated
 T = TypeVar("T")
 
 Parameter = bool | int | float | str
+
+CLOSED = "the client is closed: make a new one"
+CLOSED_UNDER_CALL = "the client was closed under the call"
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,16 @@ class WireAnswer:
     version: str
     request_id: str
     tensors: list[WireTensor]
+
+
+@dataclass(frozen=True)
+class WirePart:
+    """One message of a stream. The last one may carry no tensors: it only says that it is the last."""
+
+    problem: str
+    """What the server says went wrong, empty when nothing did."""
+    answer: WireAnswer
+    is_last: bool
 
 
 def server_live() -> Rpc[bool]:
@@ -83,6 +103,27 @@ def model_infer(
     tensors: Sequence[WireTensor],
     parameters: Mapping[str, Parameter],
 ) -> Rpc[WireAnswer]:
+    return Rpc("ModelInfer", _infer_request(model, version, request_id, tensors, parameters), _answer)
+
+
+def model_stream_infer(
+    model: str,
+    version: str,
+    request_id: str,
+    tensors: Sequence[WireTensor],
+    parameters: Mapping[str, Parameter],
+) -> Rpc[WirePart]:
+    told = {**parameters, LAST_PART_WANTED: True}
+    return Rpc("ModelStreamInfer", _infer_request(model, version, request_id, tensors, told), _part)
+
+
+def _infer_request(
+    model: str,
+    version: str,
+    request_id: str,
+    tensors: Sequence[WireTensor],
+    parameters: Mapping[str, Parameter],
+) -> Any:
     request = service_pb2.ModelInferRequest(
         model_name=model,
         model_version=version,
@@ -93,7 +134,7 @@ def model_infer(
         request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     for name, value in parameters.items():
         setattr(request.parameters[name], _parameter_field(value), value)
-    return Rpc("ModelInfer", request, _answer)
+    return request
 
 
 def _parameter_field(value: Parameter) -> str:
@@ -111,6 +152,11 @@ def _answer(reply: Any) -> WireAnswer:
         for tensor, data in zip(reply.outputs, reply.raw_output_contents, strict=True)
     ]
     return WireAnswer(reply.model_name, reply.model_version, reply.id, tensors)
+
+
+def _part(reply: Any) -> WirePart:
+    is_last = LAST_PART in reply.infer_response.parameters and reply.infer_response.parameters[LAST_PART].bool_param
+    return WirePart(reply.error_message, _answer(reply.infer_response), bool(is_last))
 
 
 def _metadata(reply: Any) -> ModelMetadata:
@@ -172,6 +218,13 @@ def _options(endpoint: str) -> tuple[tuple[str, int], ...]:
     return (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)) if local else CHANNEL_OPTIONS
 
 
+def _read(rpc: Rpc[T], reply: Any, call: Call) -> T:
+    try:
+        return rpc.read(reply)
+    except ValueError as exc:
+        raise call.error(InferenceFailed, f"the server's reply cannot be read: {exc}") from exc
+
+
 class Channel:
     """A gRPC channel to one endpoint. Connects when first needed and again after a failure; threads may share
     it.
@@ -186,7 +239,7 @@ class Channel:
         """Ask and wait for the reply, at most for the time the call has left. Raises ConchError."""
         timeout_s = call.time_left_s()
         if self._closed:
-            raise call.error(Cancelled, "the client is closed: make a new one")
+            raise call.error(Cancelled, CLOSED)
         try:
             reply = getattr(self._stub, rpc.method)(rpc.request, timeout=timeout_s)
         except grpc.RpcError as exc:
@@ -194,11 +247,28 @@ class Channel:
         except ValueError as exc:
             # The one that gRPC raises when another thread closes the channel between the look above and the
             # call.
-            raise call.error(Cancelled, "the client was closed under the call") from exc
+            raise call.error(Cancelled, CLOSED_UNDER_CALL) from exc
+        return _read(rpc, reply, call)
+
+    def stream(self, rpc: Rpc[T], call: Call) -> Generator[T, None, None]:
+        """Ask once and give each reply as it comes, for the time the call has left. Raises ConchError.
+
+        Closing the generator cancels the call; the server is told.
+        """
+        timeout_s = call.time_left_s()
+        if self._closed:
+            raise call.error(Cancelled, CLOSED)
         try:
-            return rpc.read(reply)
+            replies = getattr(self._stub, rpc.method)(iter([rpc.request]), timeout=timeout_s, metadata=STREAM_METADATA)
         except ValueError as exc:
-            raise call.error(InferenceFailed, f"the server's reply cannot be read: {exc}") from exc
+            raise call.error(Cancelled, CLOSED_UNDER_CALL) from exc
+        try:
+            for reply in replies:
+                yield _read(rpc, reply, call)
+        except grpc.RpcError as exc:
+            raise translated(exc.code().name, exc.details() or "", call) from exc
+        finally:
+            replies.cancel()
 
     def close(self) -> None:
         self._closed = True

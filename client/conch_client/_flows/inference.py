@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,9 +17,10 @@ from .._datatypes import BYTES
 from .._decode import decode
 from .._encode import arrange, encode
 from .._errors import InferenceFailed, InvalidInput, ModelNotFound
-from .._protocol import Parameter, Rpc
+from .._protocol import Parameter, Rpc, WireAnswer, WirePart
 from .._results import InferResult
 from .._spec import Catalog, ModelSpec
+from .._translate import translated
 
 T = TypeVar("T")
 
@@ -37,6 +39,27 @@ class Outcome:
     """One item was asked, so the batch dimension is gone from the result."""
     items: int | None
     """How many items were asked; None of a model that knows no batch dimension."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What to send for a stream, and how to read what comes."""
+
+    rpc: Rpc[WirePart]
+    one_item: bool
+
+    def results(self, parts: Generator[WirePart, None, None], call: Call) -> Generator[InferResult, None, None]:
+        """The results as they come. Raises InferenceFailed for a stream that ends before its last part, and what the
+        server says of a failure."""
+        with closing(parts):
+            for part in parts:
+                if part.problem:
+                    raise translated("INTERNAL", part.problem, call)
+                if part.answer.tensors:
+                    yield _result(part.answer, self.one_item, call)
+                if part.is_last:
+                    return
+        raise call.error(InferenceFailed, "the stream ended before its last part: try again")
 
 
 def ask(rpc: Rpc[T]) -> Flow[T]:
@@ -85,17 +108,25 @@ def _attempt(
     catalog: Catalog, spec: ModelSpec, call: Call, inputs: Inputs, parameters: Mapping[str, Parameter]
 ) -> Flow[Outcome]:
     encoded = encode(spec, inputs(spec), call)
-    queue_time_us = call.time_left_us()
-    if queue_time_us is not None:
-        parameters = {**parameters, QUEUE_TIMEOUT_PARAMETER: queue_time_us}
-    rpc = protocol.model_infer(call.model, call.version, call.request_id, encoded.tensors, parameters)
+    rpc = protocol.model_infer(
+        call.model, call.version, call.request_id, encoded.tensors, _with_queue_time(parameters, call)
+    )
     answer = yield from ask(rpc)
     if spec.outdated_by(answer.version):
         catalog.forget(spec)
-    outputs = decode(answer.tensors, encoded.one_item, call)
-    result = InferResult(outputs, answer.model or call.model, answer.version, answer.request_id)
+    result = _result(answer, encoded.one_item, call)
     items = encoded.tensors[0].shape[0] if spec.max_batch_size > 0 and encoded.tensors else None
     return Outcome(result, encoded.one_item, items)
+
+
+def _with_queue_time(parameters: Mapping[str, Parameter], call: Call) -> Mapping[str, Parameter]:
+    queue_time_us = call.time_left_us()
+    return parameters if queue_time_us is None else {**parameters, QUEUE_TIMEOUT_PARAMETER: queue_time_us}
+
+
+def _result(answer: WireAnswer, one_item: bool, call: Call) -> InferResult:
+    outputs = decode(answer.tensors, one_item, call)
+    return InferResult(outputs, answer.model or call.model, answer.version, answer.request_id)
 
 
 def infer_named(
@@ -114,6 +145,20 @@ def tensors_sent(catalog: Catalog, call: Call, inputs: object, tensors: Mapping[
     spec = yield from learn(catalog, call)
     values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
     return arrange(spec, values, call).arrays
+
+
+def stream_named(
+    catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object], parameters: object
+) -> Flow[Stream]:
+    """What to send for a stream. The model is learned anew: a stream that has begun cannot be asked again."""
+    given = arguments.merged(inputs, tensors, call)
+    checked = arguments.model_parameters(parameters, call)
+    spec = yield from learn(catalog, call)
+    encoded = encode(spec, given, call)
+    rpc = protocol.model_stream_infer(
+        call.model, call.version, call.request_id, encoded.tensors, _with_queue_time(checked, call)
+    )
+    return Stream(rpc, encoded.one_item)
 
 
 def public_input(spec: ModelSpec, call: Call) -> str:

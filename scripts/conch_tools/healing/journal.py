@@ -1,4 +1,4 @@
-"""What is told of a server that heals itself, in one value: health to probes, figures to Prometheus, lines to people."""
+"""What is told of a server that heals itself: health to probes, figures to Prometheus, lines to people. One value."""
 
 from __future__ import annotations
 

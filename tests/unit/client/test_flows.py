@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from conch_client import (
     InvalidInput,
     ModelMetadata,
     ModelNotFound,
+    ModelNotReady,
     ServerUnavailable,
     TensorMetadata,
 )
@@ -24,7 +25,7 @@ from conch_client import _flows as flows
 from conch_client._call import Call, Deadline
 from conch_client._encode import WireTensor
 from conch_client._flows import Flow
-from conch_client._protocol import WireAnswer
+from conch_client._protocol import WireAnswer, WirePart
 from conch_client._spec import Catalog
 
 T = TypeVar("T")
@@ -298,3 +299,26 @@ def test_several_images_are_matched_with_the_same_labels(images: object) -> None
 
 def test_no_images_match_nothing() -> None:
     assert play(flows.match(Catalog(), CALL, [], ["cat"]), []) == ([], [])
+
+
+def parts(*sent: WirePart) -> Generator[WirePart, None, None]:
+    yield from sent
+
+
+def part(*values: float, problem: str = "", is_last: bool = False) -> WirePart:
+    return WirePart(problem, answer(values) if values else WireAnswer("m", "1", "r", []), is_last)
+
+
+def test_a_stream_gives_its_parts_and_an_empty_last_one_is_no_result() -> None:
+    _, stream = play(flows.stream_named(Catalog(), CALL, None, {"x": [1.0]}, None), [metadata(1), BATCHING])
+    assert stream.rpc.request.parameters["triton_enable_empty_final_response"].bool_param
+    results = stream.results(parts(part(1.0), part(2.0), part(is_last=True)), CALL)
+    assert [result["x"].tolist() for result in results] == [[[1.0]], [[2.0]]]
+
+
+def test_a_stream_that_breaks_off_or_tells_of_a_failure_is_an_error() -> None:
+    _, stream = play(flows.stream_named(Catalog(), CALL, None, {"x": [1.0]}, None), [metadata(1), BATCHING])
+    with pytest.raises(InferenceFailed, match="ended before its last part"):
+        list(stream.results(parts(part(1.0)), CALL))
+    with pytest.raises(ModelNotReady, match="a Python process of the model died"):
+        list(stream.results(parts(part(1.0), part(problem="Stub process 'm_0' is not healthy.")), CALL))
