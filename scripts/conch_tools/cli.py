@@ -191,6 +191,16 @@ def ready(
 
 
 @app.command()
+def load(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL", help="A model, or a pipeline: all its models.")],
+) -> None:
+    """Bring what was changed in the repository into the running server, checked before and after."""
+    from conch_tools.healing.load import load as run
+
+    run(load_settings(), names, _say)
+
+
+@app.command()
 def infer(
     pipeline: Annotated[str, typer.Argument(help="Name of a pipeline or of any other model.")],
     inputs: Annotated[

@@ -18,10 +18,7 @@ def ready(settings: Settings, names: Sequence[str]) -> list[tuple[str, bool]]:
 
     Raises NotRunning without a server of this checkout, SettingsError for a pipeline that it does not serve.
     """
-    record = ServerRecord.read(settings)
-    if record is None:
-        raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: scripts/up starts one")
-    pipelines = _pipelines(f"http://{record.health}/ready", settings.answer_timeout_s)
+    pipelines = served_health(ServerRecord.require(settings), settings.answer_timeout_s)
     for name in names:
         if name not in pipelines:
             raise SettingsError(f"the server does not serve `{name}`, but {', '.join(pipelines) or 'no pipeline'}")
@@ -35,7 +32,10 @@ def _said(pipeline: dict[str, Any]) -> str:
     return "well" if pipeline["well"] else f"not well: {pipeline['problem']}"
 
 
-def _pipelines(url: str, timeout_s: float) -> dict[str, dict[str, Any]]:
+def served_health(record: ServerRecord, timeout_s: float) -> dict[str, dict[str, Any]]:
+    """What the health endpoint says of every pipeline that is served, by name. Raises NotRunning when it does not
+    answer."""
+    url = f"http://{record.health}/ready"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=timeout_s) as answer:

@@ -60,8 +60,7 @@ def serving(
     require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)
-    loaded = load_repository(settings.repository, settings.backends, settings.profile, hashed=False)
-    options = ServerOptions(settings, models=models, auto_complete=needs_completion(loaded), on_log=on_log)
+    options = ServerOptions(settings, models=models, auto_complete=needs_auto_complete(settings), on_log=on_log)
     try:
         with signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
             try:
@@ -141,6 +140,11 @@ def require_sound(settings: Settings, models: Sequence[str]) -> None:
         more = len(errors) - len(shown)
         rest = [f"and {more} more: conch check {settings.repository}"] if more else []
         raise RepositoryError("\n".join(["the model repository cannot be served:", *shown, *rest]))
+
+
+def needs_auto_complete(settings: Settings) -> bool:
+    """Whether a configuration of the repository may leave out what its backend is to add."""
+    return needs_completion(load_repository(settings.repository, settings.backends, settings.profile, hashed=False))
 
 
 def _place(finding: Finding) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from conch_tools.errors import ConchError
@@ -47,14 +48,18 @@ class Control:
             return False
         return True
 
-    def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
-        """Load a model with this configuration. Raises ControlFailed with what Triton said.
+    def load(self, model: str, config: Mapping[str, Any] | None, timeout_s: float) -> None:
+        """Load a model with this configuration, or with the repository's. Raises ControlFailed with what Triton said.
 
-        Loading alone does nothing when no file has changed; with a configuration Triton always loads anew, and the
+        With None nothing is done when no file has changed; with a configuration Triton always loads anew, and the
         files, which may be on a read-only mount, are not touched.
         """
-        body = {"parameters": {"config": json.dumps(config)}}
+        body = {} if config is None else {"parameters": {"config": json.dumps(config)}}
         self._call("POST", f"/v2/repository/models/{model}/load", body, timeout_s)
+
+    def unload(self, model: str, timeout_s: float) -> None:
+        """Unload a model. Raises ControlFailed."""
+        self._call("POST", f"/v2/repository/models/{model}/unload", {}, timeout_s)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> bytes:
         connection = http.client.HTTPConnection(self._address, timeout=timeout_s)

@@ -28,6 +28,7 @@ from conch_tools.settings import Settings
 WATCH_S = 0.5
 STOPPED_FOR_S = 2.0
 """A process may be stopped for a moment; one that is for longer answers nobody."""
+ABSENT_FOR_S = 1.0
 ASKED_AT_ONCE = 4
 END_S = 0.5
 """For the healer's threads to end."""
@@ -51,8 +52,8 @@ class Healer:
         self._client = Client(server.grpc_url, timeout_s=settings.golden_timeout_s)
         self._server = server
         self._stubs = server.stubs
-        repairs = Repairs.of(Control(server.http_url, server.admin_key), settings.start_timeout_s)
-        self._mender = Mender(repairs, self._stubs, self._has_helped, self._journal)
+        self._repairs = Repairs.of(Control(server.http_url, server.admin_key), settings.start_timeout_s)
+        self._mender = Mender(self._repairs, self._stubs, self._has_helped, self._journal)
         self._stopped_since: dict[Stub, float] = {}
         self._silences: dict[str, tuple[float, int]] = {}
         self._unreachable_since: float | None = None
@@ -115,8 +116,16 @@ class Healer:
         self._ending.wait(max(0.0, self._settings.golden_interval_s - (time.monotonic() - began)))
 
     def _ask_one(self, pipeline: Pipeline) -> None:
+        # Read before the answer proves them, because somebody may load a model right after it.
+        configs = self._repairs.configs_now((pipeline.name, *pipeline.models))
         outcome = self._asked(pipeline)
-        if outcome.symptom is not Symptom.WELL and not self._ending.is_set():
+        if outcome.symptom is Symptom.ABSENT:
+            # Whoever loads several models leaves an ensemble without one of them for a moment.
+            self._ending.wait(ABSENT_FOR_S)
+            outcome = self._asked(pipeline)
+        if outcome.symptom is Symptom.WELL:
+            self._repairs.remember(configs)
+        elif not self._ending.is_set():
             self._look_into(pipeline, outcome)
 
     def _asked(self, pipeline: Pipeline) -> Outcome:

@@ -59,6 +59,14 @@ class ServerRecord:
             return None
         return record
 
+    @classmethod
+    def require(cls, settings: Settings) -> ServerRecord:
+        """The live server on the configured HTTP port. Raises NotRunning when there is none."""
+        record = cls.read(settings)
+        if record is None:
+            raise NotRunning(f"no server of this checkout runs on port {settings.http_port}: scripts/up starts one")
+        return record
+
     @property
     def alive(self) -> bool:
         """Whether the very process that wrote the record still runs."""
