@@ -25,6 +25,7 @@ from conch_tools.settings import Settings
 AddModel = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
 StartTriton = Callable[..., EmbeddedServer]
+SpawnConch = Callable[..., "subprocess.Popen[str]"]
 StartConch = Callable[..., "subprocess.Popen[str]"]
 RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
 WaitUntil = Callable[..., None]
@@ -135,22 +136,31 @@ def start_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartTrit
         server.stop()
 
 
-@pytest.fixture
-def start_conch(tmp_path: Path) -> Iterator[StartConch]:
-    """Start a `conch` command in a process of its own, its output in the file `conch.log` of the test's folder."""
-    started: list[subprocess.Popen[str]] = []
+@pytest.fixture(scope="session")
+def spawn_conch() -> SpawnConch:
+    """Start a `conch` command in a process of its own, its output at the end of a log; whoever spawns it ends it."""
 
-    def start(*arguments: str, settings: Settings) -> subprocess.Popen[str]:
-        with (tmp_path / "conch.log").open("a") as log:
-            process = subprocess.Popen(
+    def spawn(*arguments: str, settings: Settings, log: Path) -> subprocess.Popen[str]:
+        with log.open("a") as output:
+            return subprocess.Popen(
                 [sys.executable, "-m", "conch_tools", *arguments],
                 env=_environment(settings),
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        started.append(process)
-        return process
+
+    return spawn
+
+
+@pytest.fixture
+def start_conch(tmp_path: Path, spawn_conch: SpawnConch) -> Iterator[StartConch]:
+    """Start a `conch` command that ends with the test, its output in the file `conch.log` of the test's folder."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, settings: Settings) -> subprocess.Popen[str]:
+        started.append(spawn_conch(*arguments, settings=settings, log=tmp_path / "conch.log"))
+        return started[-1]
 
     yield start
     for process in started:

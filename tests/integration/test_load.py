@@ -1,0 +1,134 @@
+"""`conch load`: a sound change is served without a lost request, an unsound one changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conch_client import Client
+from conch_tools.bench.callers import Callers
+from conch_tools.bench.victims import ask_pipeline
+from conch_tools.errors import NotRunning, WrongAnswers
+from conch_tools.healing import load as module
+from conch_tools.pipelines import load_pipeline
+from conch_tools.settings import Settings
+
+MakeSettings = Callable[..., Settings]
+SpawnConch = Callable[..., "subprocess.Popen[str]"]
+RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
+WaitUntil = Callable[..., None]
+
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, make_module_settings: MakeSettings, spawn_conch: SpawnConch
+) -> Iterator[Settings]:
+    """A `conch serve` over a copy of digits whose files may be changed: no manifest says what they must be."""
+    folder = tmp_path_factory.mktemp("load")
+    for model in ("digits", "digits_decode", "digits_model", "digits_labels"):
+        shutil.copytree(Settings().repository / model, folder / "repository" / model)
+    for manifest in (folder / "repository").glob("*/1/manifest.json"):
+        manifest.unlink()
+    settings = make_module_settings(folder, folder / "repository", golden_interval_s=1.0)
+    process = spawn_conch("serve", settings=settings, log=folder / "log")
+    try:
+        yield settings
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+@pytest.fixture
+def served(server: Settings, run_conch: RunConch, wait_until: WaitUntil) -> Iterator[Settings]:
+    """That server, well; its files are as they were after the test."""
+    wait_until(lambda: run_conch("ready", settings=server).returncode == 0, "digits is well", 60)
+    before = {file: file.read_bytes() for file in (labels(server), config(server, "digits_labels"))}
+    yield server
+    for file, content in before.items():
+        file.write_bytes(content)
+
+
+def labels(settings: Settings) -> Path:
+    return settings.repository / "digits_labels" / "1" / "labels.txt"
+
+
+def config(settings: Settings, model: str) -> Path:
+    return settings.repository / model / "config.pbtxt"
+
+
+def best_label(settings: Settings) -> str:
+    pipeline = load_pipeline(settings.repository / "digits")
+    with Client(f"127.0.0.1:{settings.grpc_port}") as client:
+        answer = client.infer("digits", inputs=pipeline.sample_inputs(pipeline.samples[0]))
+    return str(answer["label"][0])
+
+
+def test_a_sound_change_is_served_and_no_request_fails_meanwhile(served: Settings, run_conch: RunConch) -> None:
+    pipeline = load_pipeline(served.repository / "digits")
+    config(served, "digits_labels").write_text(
+        config(served, "digits_labels")
+        .read_text()
+        .replace("dynamic_batching {}", "dynamic_batching { max_queue_delay_microseconds: 100 }")
+    )
+    with Callers(f"127.0.0.1:{served.grpc_port}", [ask_pipeline(pipeline)], CALLERS) as callers:
+        done = run_conch("load", "digits_labels", settings=served)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        0,
+        [
+            "conch: trying digits_labels in a server of its own",
+            "conch: loaded digits_labels; digits answer as they must",
+        ],
+    )
+    assert callers.seen.refused == [] and callers.seen.sent > CALLERS
+    with Client(f"127.0.0.1:{served.grpc_port}") as client:
+        assert client.config("digits_labels")["dynamic_batching"] == {"max_queue_delay_microseconds": 100}
+
+
+def test_what_conch_check_finds_is_refused(served: Settings, run_conch: RunConch) -> None:
+    config(served, "digits_labels").write_text(
+        config(served, "digits_labels").read_text().replace("dims: [ 10 ]", "dims: [ 11 ]")
+    )
+    done = run_conch("load", "digits_labels", settings=served)
+    assert done.returncode == 5
+    assert "`logits` is [11] in `digits_labels`" in done.stderr
+    assert best_label(served) == "7"
+
+
+def test_what_answers_wrongly_is_refused_before_it_is_loaded(served: Settings, run_conch: RunConch) -> None:
+    labels(served).write_text("".join(f"{digit}\n" for digit in reversed(range(10))))
+    done = run_conch("load", "digits", settings=served)
+    assert done.returncode == 9
+    assert "`digits` does not answer as it must: `label` is 2, pipeline.toml expects 7" in done.stderr
+    assert best_label(served) == "7"
+
+
+def test_what_goes_wrong_in_the_running_server_alone_is_taken_back(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "require_sound", lambda *_: None)
+    monkeypatch.setattr(module, "_try", lambda *_: None)
+    sound = config(served, "digits_labels").read_text()
+    config(served, "digits_labels").write_text(sound.replace("dims: [ 10 ]", "dims: [ 11 ]"))
+    with pytest.raises(WrongAnswers, match="Triton unloads the ensemble `digits`"):
+        module.load(served, ["digits_labels"], lambda _: None)
+    assert best_label(served) == "7"
+
+
+def test_a_name_that_is_not_served_is_told(served: Settings, run_conch: RunConch) -> None:
+    done = run_conch("load", "digitz", settings=served)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "conch: the server does not serve `digitz`: start it again with what is new\n",
+    )
+
+
+def test_without_a_server_there_is_nothing_to_load_into(make_settings: MakeSettings) -> None:
+    with pytest.raises(NotRunning):
+        module.load(make_settings(Settings().repository), ["digits"], lambda _: None)
