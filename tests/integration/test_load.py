@@ -88,7 +88,7 @@ def test_a_sound_change_is_served_and_no_request_fails_meanwhile(served: Setting
     )
     assert callers.seen.refused == [] and callers.seen.sent > CALLERS
     with Client(f"127.0.0.1:{served.grpc_port}") as client:
-        assert client.config("digits_labels")["dynamic_batching"] == {"max_queue_delay_microseconds": 100}
+        assert client.config("digits_labels")["dynamic_batching"]["max_queue_delay_microseconds"] == 100
 
 
 def test_what_conch_check_finds_is_refused(served: Settings, run_conch: RunConch) -> None:
