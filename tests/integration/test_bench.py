@@ -1,9 +1,10 @@
-"""`conch bench peers` end to end, as small as it gets: everyone starts, answers rightly, is measured and is gone."""
+"""`conch bench` end to end, as small as it gets: everyone starts, is measured and is gone."""
 
 from __future__ import annotations
 
 import io
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from conch_tools.bench.comparison import CONCH, LIMIT
 from conch_tools.bench.contenders import LARGEST_DIFFERENCE
 from conch_tools.bench.peers import bench_peers
 from conch_tools.errors import SettingsError
+from conch_tools.server.record import ServerRecord
 from conch_tools.settings import Settings
 
 MakeSettings = Callable[..., Settings]
+RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_one_short_round_measures_everyone(make_settings: MakeSettings, tmp_path: Path) -> None:
@@ -51,3 +54,24 @@ def test_figures_that_measure_nothing_are_refused(
     settings = make_settings(Settings().repository)
     with pytest.raises(SettingsError, match="--rounds"):
         bench_peers(settings, seconds, rounds, concurrency, None, Console(file=io.StringIO()))
+
+
+def test_a_death_is_measured_and_no_server_is_left(
+    make_settings: MakeSettings, run_conch: RunConch, tmp_path: Path
+) -> None:
+    settings, output = make_settings(Settings().repository), tmp_path / "figures.json"
+    options = ("--seconds=9", "--concurrency=4", "--only=class_labels", "--how=kill", f"--output={output}")
+    done = run_conch("bench", "heal", *options, settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert "kill: what callers noticed" in done.stdout
+    (outage,) = json.loads(output.read_text())["outages"]
+    assert (outage["kind"], outage["model"], outage["how"]) == ("class_labels", "digits_labels", "kill")
+    assert outage["lost"] == 0
+    assert outage["sent"] > outage["refused"] > 0, "the death was noticed"
+    assert ServerRecord.read(settings) is None
+
+
+def test_a_step_that_is_not_there_is_not_measured(make_settings: MakeSettings, run_conch: RunConch) -> None:
+    done = run_conch("bench", "heal", "--only=labels", settings=make_settings(Settings().repository))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("conch: there is no step `labels`; kinds of steps are: ")

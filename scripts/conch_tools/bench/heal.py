@@ -107,26 +107,27 @@ def bench_heal(
     with _served(settings, pipelines) as record:
         for case in cases:
             outages.append(_outage(case, settings, record, seconds, concurrency))
-            console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False)
+            console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False, soft_wrap=True)
     others_cores = load.cores()
-    console.print(outages_table(outages))
+    for each in How:
+        if died := [outage for outage in outages if outage.how is each]:
+            console.print(outages_table(each, died))
     console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores", highlight=False)
     if output is not None:
         output.write_text(json.dumps(_as_json(outages, seconds, concurrency, others_cores), indent=2) + "\n")
     return outages
 
 
-def outages_table(outages: Sequence[Outage]) -> Table:
-    """One line a death."""
-    table = Table(title="What callers noticed", highlight=False)
+def outages_table(how: How, outages: Sequence[Outage]) -> Table:
+    """One line a death, for one way to die; seconds until the repair and until full service."""
+    table = Table(title=f"{how.value}: what callers noticed", highlight=False)
     table.add_column("step", no_wrap=True)
-    table.add_column("how", no_wrap=True)
-    for heading in ("sent", "refused", "lost", "repair s", "full s", "before ms", "after ms"):
+    for heading in ("sent", "refused", "lost", "repair s", "full s", "p50 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in outages:
+        latencies = f"{_shown(each.before_ms, 0)} > {_shown(each.after_ms, 0)}"
         counts = (str(each.sent), str(each.refused), str(each.lost))
-        figures = (each.repaired_s, each.full_service_s, each.before_ms, each.after_ms)
-        table.add_row(each.model, each.how.value, *counts, *("never" if f is None else f"{f:.1f}" for f in figures))
+        table.add_row(each.model, *counts, _shown(each.repaired_s, 1), _shown(each.full_service_s, 1), latencies)
     return table
 
 
@@ -199,6 +200,10 @@ def _wait_until_well(settings: Settings) -> None:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
+
+
+def _shown(value: float | None, decimals: int) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"
 
 
 def _in_words(outage: Outage) -> str:
