@@ -16,9 +16,12 @@ from conch_tools.bench.victims import ask_pipeline
 from conch_tools.errors import NotRunning, WrongAnswers
 from conch_tools.healing import load as module
 from conch_tools.pipelines import load_pipeline
+from conch_tools.server.record import ServerRecord
 from conch_tools.settings import Settings
 
+AddModel = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
+StartConch = Callable[..., "subprocess.Popen[str]"]
 SpawnConch = Callable[..., "subprocess.Popen[str]"]
 RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
 WaitUntil = Callable[..., None]
@@ -132,3 +135,18 @@ def test_a_name_that_is_not_served_is_told(served: Settings, run_conch: RunConch
 def test_without_a_server_there_is_nothing_to_load_into(make_settings: MakeSettings) -> None:
     with pytest.raises(NotRunning):
         module.load(make_settings(Settings().repository), ["digits"], lambda _: None)
+
+
+def test_a_model_of_a_repository_without_pipelines_is_loaded_as_well(
+    tmp_path: Path, add_model: AddModel, make_settings: MakeSettings, start_conch: StartConch, wait_until: WaitUntil
+) -> None:
+    version = add_model(tmp_path / "repository", "mood")
+    settings = make_settings(tmp_path / "repository")
+    start_conch("serve", settings=settings)
+    wait_until(lambda: ServerRecord.read(settings) is not None, "the server runs", 60)
+    (version / "labels.txt").write_text("sad\nglad\n")
+    said: list[str] = []
+    module.load(settings, ["mood"], said.append)
+    assert said == ["trying mood in a server of its own", "loaded mood"]
+    with Client(f"127.0.0.1:{settings.grpc_port}") as client:
+        assert client.infer("mood", logits=[[0.0, 1.0]])["label"].tolist() == [["glad", "sad"]]

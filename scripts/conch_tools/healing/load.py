@@ -34,13 +34,16 @@ def load(settings: Settings, names: Sequence[str], report: Report) -> None:
     """Load models, or all models of pipelines, as they are in the repository now.
 
     Raises NotRunning without a server of this checkout, SettingsError for a name that it does not serve,
-    RepositoryError with what `conch check` finds, ServerFailed with what Triton says, WrongAnswers when a pipeline
-    would not, or did not, answer its golden requests. In each case the server serves what it served before.
+    RepositoryError with what `conch check` finds, ServerFailed with what Triton says of the trial, ControlFailed with
+    what it says afterwards, WrongAnswers when a pipeline would not, or did not, answer its golden requests. In each
+    case the server serves what it served before.
     """
     record = ServerRecord.require(settings)
+    settings = settings.model_copy(update={"repository": Path(record.repository), "profile": record.profile})
     control = Control(record.http, key_path(settings).read_text(encoding="utf-8"))
     before = {model: control.config(model) for model in control.ready_models()}
-    served = load_pipelines(settings.repository, list(served_health(record, settings.answer_timeout_s)))
+    with_health = list(served_health(record, settings.answer_timeout_s))
+    served = load_pipelines(settings.repository, with_health) if with_health else []
     needs = Needs(served)
     models = _models_named(names, served, before)
     affected = [each for each in served if any(each in needs.needing(model) for model in models)]
@@ -73,6 +76,7 @@ def _try(settings: Settings, models: Sequence[str], affected: Sequence[Pipeline]
     """Serve the models, and the pipelines that need them, apart. Raises what `load` raises for what is wrong."""
     http, grpc, metrics = free_ports(3)
     own = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "response_cache_bytes": 0}
+    # With those that they use.
     wanted = load_pipelines(settings.repository, [each.name for each in affected]) if affected else []
     # What changes at run time must not be changed by a trial.
     with tempfile.TemporaryDirectory(prefix="conch-load-") as state:

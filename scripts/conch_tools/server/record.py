@@ -41,6 +41,10 @@ class ServerRecord:
     metrics: str
     health: str
     """host:port of the health endpoint, which comes up a moment after the record."""
+    repository: str
+    """The folder that it serves."""
+    profile: str | None
+    """The hardware profile that it serves it with."""
 
     @classmethod
     def read(cls, settings: Settings) -> ServerRecord | None:
@@ -104,7 +108,10 @@ class ServerRecord:
 
 def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str, health: str) -> ServerRecord:
     """A record that names the calling process as the supervisor."""
-    return ServerRecord(os.getpid(), psutil.Process().create_time(), http, grpc, metrics, health)
+    repository = str(settings.repository.resolve())
+    return ServerRecord(
+        os.getpid(), psutil.Process().create_time(), http, grpc, metrics, health, repository, settings.profile
+    )
 
 
 def key_path(settings: Settings) -> Path:

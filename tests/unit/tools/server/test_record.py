@@ -122,7 +122,7 @@ def started(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subp
     with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         began = psutil.Process(process.pid).create_time()
-        ServerRecord(process.pid, began, "http", "grpc", "metrics", "health").write(settings, "secret")
+        ServerRecord(process.pid, began, "http", "grpc", "metrics", "health", "models", None).write(settings, "secret")
         yield process
         process.kill()
 
