@@ -40,8 +40,7 @@ CALM_S = 3.0
 POLL_S = 0.02
 WELL_WITHIN_S = 60.0
 VERSIONS = ("conch", "nvidia-pytriton", "onnxruntime", "numpy")
-PIPELINES_UNDER_A_SERVER = 2
-"""That callers ask when the server itself is killed."""
+PIPELINES_OF_A_KILLED_SERVER = 2
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,13 @@ def bench_heal(
     if seconds <= CALM_S or concurrency < 1:
         raise SettingsError(f"--seconds must be above {CALM_S:g}, --concurrency at least 1")
     chosen = victims(settings, only)
-    cases = [case for each in ([how] if how else How) for case in _cases(each, chosen)]
-    pipelines = sorted({victim.pipeline.name for victim in chosen})
     load = OthersLoad()
     outages = []
-    with _served(settings, pipelines) as record:
-        for case in cases:
-            outages.append(_outage(case, settings, record, seconds, concurrency))
-            console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False, soft_wrap=True)
+    for pipelines, cases in _plan([how] if how else list(How), chosen):
+        with _served(settings, [pipeline.name for pipeline in pipelines]) as record:
+            for case in cases:
+                outages.append(_outage(case, settings, record, seconds, concurrency))
+                console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False, soft_wrap=True)
     others_cores = load.cores()
     for each in How:
         if died := [outage for outage in outages if outage.how is each]:
@@ -131,15 +129,22 @@ def outages_table(how: How, outages: Sequence[Outage]) -> Table:
     return table
 
 
-def _cases(how: How, chosen: Sequence[Victim]) -> Iterator[_Case]:
-    if how is How.SERVER:
-        asked: dict[str, Pipeline] = {each.pipeline.name: each.pipeline for each in chosen}
-        asks = [ask_pipeline(each) for each in list(asked.values())[:PIPELINES_UNDER_A_SERVER]]
-        yield _Case("server", "tritonserver", how, asks, re.compile(r"tritonserver is ready again after"))
-        return
-    for each in chosen:
-        repaired = re.compile(rf"model `{each.model}` \([a-z ]+\): loaded anew in")
-        yield _Case(each.backend, each.model, how, [each.ask()], repaired)
+def _plan(hows: Sequence[How], chosen: Sequence[Victim]) -> Iterator[tuple[list[Pipeline], list[_Case]]]:
+    """The servers that are needed, by the pipelines that they serve, and what is to die in each."""
+    pipelines = sorted({each.pipeline.name: each.pipeline for each in chosen}.values(), key=lambda each: each.name)
+    cases = [_step_case(each, how) for how in hows if how is not How.SERVER for each in chosen]
+    if cases:
+        yield pipelines, cases
+    if How.SERVER in hows:
+        served = pipelines[:PIPELINES_OF_A_KILLED_SERVER]
+        ready_again = re.compile(r"tritonserver is ready again after")
+        asks = [ask_pipeline(each) for each in served]
+        yield served, [_Case("server", "tritonserver", How.SERVER, asks, ready_again)]
+
+
+def _step_case(victim: Victim, how: How) -> _Case:
+    loaded = re.compile(rf"model `{victim.model}` \([a-z ]+\): loaded anew in")
+    return _Case(victim.backend, victim.model, how, [victim.ask()], loaded)
 
 
 @contextlib.contextmanager
