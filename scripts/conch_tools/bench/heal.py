@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,15 +25,13 @@ from conch_tools.bench.deaths import How
 from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.others import OthersLoad
 from conch_tools.bench.victims import Victim, ask_pipeline, processes_of, tritonserver_of, victims
-from conch_tools.errors import SettingsError
+from conch_tools.errors import NotRunning, SettingsError
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import Pipeline
 from conch_tools.ready import ready
 from conch_tools.serve import log_path, start_detached
 from conch_tools.server.record import ServerRecord, stop_recorded
 from conch_tools.settings import Settings
-
-Report = Callable[[str], None]
 
 CALM_S = 3.0
 """Under load before something dies."""
@@ -78,8 +76,11 @@ class _Case:
     """The line of the log that tells of the repair."""
 
     def process(self, server: psutil.Process) -> psutil.Process:
-        """The one that dies: of a model with several, the youngest."""
-        return server if self.how is How.SERVER else processes_of(server, self.model)[-1]
+        """The one that dies: of a model with several, the youngest. Raises ContenderFailed when there is none."""
+        processes = [server] if self.how is How.SERVER else processes_of(server, self.model)
+        if not processes:
+            raise ContenderFailed(f"`{self.model}` has no process that could die")
+        return processes[-1]
 
 
 def bench_heal(
@@ -112,7 +113,8 @@ def bench_heal(
             console.print(outages_table(each, died))
     console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores", highlight=False)
     if output is not None:
-        output.write_text(json.dumps(_as_json(outages, seconds, concurrency, others_cores), indent=2) + "\n")
+        figures = _as_json(outages, seconds, concurrency, others_cores)
+        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return outages
 
 
@@ -194,12 +196,15 @@ def _outage(case: _Case, settings: Settings, record: ServerRecord, seconds: floa
 def _wait_until_well(settings: Settings) -> None:
     deadline = time.monotonic() + WELL_WITHIN_S
     while True:
-        with contextlib.suppress(OSError):
-            lines = ready(settings, [])
-            if all(well for _, well in lines):
-                return
-            if time.monotonic() > deadline:
-                raise ContenderFailed("; ".join(line for line, well in lines if not well))
+        try:
+            ill = [line for line, well in ready(settings, []) if not well]
+        except NotRunning as problem:
+            # The health endpoint comes up a moment after the server.
+            ill = [str(problem)]
+        if not ill:
+            return
+        if time.monotonic() > deadline:
+            raise ContenderFailed("; ".join(ill))
         time.sleep(POLL_S)
 
 
