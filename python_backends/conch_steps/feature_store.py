@@ -7,8 +7,10 @@ only a step that is told to look values up imports it, and only when it is made.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from conch_steps.errors import ArtifactError, ModelConfigError, StoreFailed
 from conch_steps.features import ENTITY, SCHEMA_FILE, Values, schema_of
@@ -37,6 +39,18 @@ DECLARED = Declaration(
 )
 
 
+@contextmanager
+def _quick_import() -> Iterator[None]:
+    """Import Feast without the type checks that it compiles into its own classes, and without warnings.
+
+    typeguard writes each of those classes anew when it is imported, which is half of the 3.5 s until the first lookup;
+    Python leaves it out when it runs with -O. Pydantic finds fault with the same classes, which nobody here can mend.
+    """
+    with patch("typeguard.typechecked", new=lambda target: target), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class StoredFeatures:
     """Looks up one feature view of a Feast repository, whose entity is `entity_id`."""
 
@@ -44,9 +58,7 @@ class StoredFeatures:
         """Raises ArtifactError or StoreFailed when the repository is absent or damaged, ModelConfigError when it has
         no such view."""
         require_repository(repository)
-        with warnings.catch_warnings():
-            # Pydantic finds fault with Feast's own classes, which nobody here can mend.
-            warnings.simplefilter("ignore")
+        with _quick_import():
             from feast import FeatureStore
             from feast.errors import FeastObjectNotFoundException
 
