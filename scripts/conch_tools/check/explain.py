@@ -13,7 +13,7 @@ from conch_tools.check.rules import all_rules
 from conch_tools.errors import SettingsError
 
 _WIDTH = 100
-_LANGUAGES = {".pbtxt": "proto", ".toml": "toml", ".json": "json", ".py": "python"}
+_LANGUAGES = {".pbtxt": "proto", ".toml": "toml", ".json": "json", ".py": "py"}
 """What Markdown calls the languages of files, for colours."""
 
 
