@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Import the command line and run it: Ctrl-C during the import is no stack trace either."""
     try:
-        from conch_tools.cli import main as run
+        from conch_tools.cli.main import main as run
     except KeyboardInterrupt:
         print("conch: interrupted", file=sys.stderr)
         sys.exit(130)

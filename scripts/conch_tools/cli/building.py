@@ -1,0 +1,36 @@
+"""Commands that make what is served."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from conch_tools.cli.app import app, say
+from conch_tools.settings import load_settings
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what is current.")] = False,
+) -> None:
+    """Make the pipelines' artifacts from their sources and prove them equal to the reference."""
+    from conch_tools.build.run import build as run
+    from conch_tools.pipelines import load_pipelines
+    from conch_tools.serve import require_repository
+
+    settings = load_settings()
+    require_repository(settings)
+    if not run(settings, load_pipelines(settings.repository, names or []), say, force):
+        say("all artifacts are current")
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="A module of conch_tools.training, as sentiment.")],
+) -> None:
+    """Train a model of Conch's own again, from its committed data and seed."""
+    from conch_tools.training import training_named
+
+    training_named(name).train(say)
