@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 from conch_steps.errors import ArtifactError, ModelConfigError, StoreFailed
 from conch_steps.features import ENTITY, SCHEMA_FILE, Values, schema_of
@@ -46,6 +45,8 @@ def _quick_import() -> Iterator[None]:
     typeguard writes each of those classes anew when it is imported, which is half of the 3.5 s until the first lookup;
     Python leaves it out when it runs with -O. Pydantic finds fault with the same classes, which nobody here can mend.
     """
+    from unittest.mock import patch
+
     with patch("typeguard.typechecked", new=lambda target: target), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
