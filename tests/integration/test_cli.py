@@ -235,7 +235,7 @@ def test_the_wait_for_another_build_has_an_end(digits_alone: Settings, monkeypat
     monkeypatch.setattr(run, "LOCK_WAIT_S", 0.1)
     pipelines = load_pipelines(digits_alone.repository)
     with pytest.raises(
-        BuildError, match=f"another build still holds {digits_alone.state / LOCK_FILE}: stop its process"
+        BuildError, match=rf"another build \(another process\) still holds {digits_alone.state / LOCK_FILE}: stop it"
     ):
         run.build(digits_alone, pipelines, print, force=True)
 

@@ -7,13 +7,11 @@ three costs one start.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from conch_client import Client
 from conch_tools.build.builder import builder_of
@@ -23,6 +21,7 @@ from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
 from conch_tools.build.workers import in_workers
 from conch_tools.errors import BuildError
+from conch_tools.locks import Locked, only_one
 from conch_tools.parity.protocols import OverGrpc
 from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
@@ -32,7 +31,6 @@ from conch_tools.settings import Settings
 Report = Callable[[str], None]
 LOCK_FILE = "build.lock"
 LOCK_WAIT_S = 1800.0
-LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, for
     if not _stale(pipelines, force):
         return []
     settings.state.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.state / LOCK_FILE, report):
+    with _only_build(settings.state / LOCK_FILE, report):
         # Asked again, because the build that we waited for may have made them.
         stale = _stale(pipelines, force)
         if not stale:
@@ -153,22 +151,14 @@ def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _only_one(lock: Path, report: Report) -> Iterator[None]:
+def _only_build(lock: Path, report: Report) -> Iterator[None]:
     """Hold the lock inside the block. Raises BuildError when another build holds it for longer than LOCK_WAIT_S."""
-    with lock.open("w") as file:
-        if not _locked(file):
-            report(f"another build is under way in this checkout: waiting, at most {LOCK_WAIT_S / 60:.0f} minutes")
-            deadline = time.monotonic() + LOCK_WAIT_S
-            while not _locked(file):
-                if time.monotonic() > deadline:
-                    raise BuildError("all", f"another build still holds {lock}: stop its process, or wait for it")
-                time.sleep(LOCK_POLL_S)
-        yield
 
+    def waiting() -> None:
+        report(f"another build is under way in this checkout: waiting, at most {LOCK_WAIT_S / 60:.0f} minutes")
 
-def _locked(file: IO[str]) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with only_one(lock, LOCK_WAIT_S, waiting):
+            yield
+    except Locked as other:
+        raise BuildError("all", f"another build ({other}) still holds {lock}: stop it, or wait for it") from other
