@@ -5,15 +5,17 @@ The main thread does nothing but this, because the kernel ends a server with the
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
 
-from conch_tools.errors import ServerFailed
+from conch_tools.errors import ConchError, ServerFailed
 from conch_tools.healing.control import ControlFailed
 from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.healer import Healer
 from conch_tools.healing.journal import Journal, Report
+from conch_tools.healing.wishes import Wishes
 from conch_tools.pipelines import Pipeline
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.failure import how_it_ended
@@ -24,38 +26,40 @@ POLL_S = 0.2
 MOST_RESTARTS = 5
 RESTARTS_COUNT_FOR_S = 300.0
 """More restarts than MOST_RESTARTS in this time mean that restarting does not help."""
+FIRST_PAUSE_S = 2.0
+"""After a restart that failed; doubled each time."""
 
 
 def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], report: Report) -> None:
     """Return when a signal asks to stop. Raises ServerFailed when tritonserver has to be replaced and may not be, or
     cannot."""
-    journal = Journal.of(pipelines, report)
+
+    def told(line: str) -> None:
+        # A closed terminal or a full disk takes no lines, and must not end the healing.
+        with contextlib.suppress(OSError, ValueError):
+            report(line)
+
+    journal, wishes = Journal.of(pipelines, told), Wishes()
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     try:
         with health_endpoint(settings.host, settings.health_port, journal.health, journal.metrics):
             while True:
-                why = _hold(server, settings, pipelines, journal)
+                why = _hold(server, settings, pipelines, journal, wishes)
                 journal.lost(f"tritonserver {why}")
                 if not settings.heal:
                     raise ServerFailed(f"tritonserver {why}; the log above says more")
-                now = time.monotonic()
-                if len(restarts) == MOST_RESTARTS and now - restarts[0] < RESTARTS_COUNT_FOR_S:
-                    raise ServerFailed(
-                        f"tritonserver {why}, after {MOST_RESTARTS} new ones in {now - restarts[0]:.0f} s: "
-                        "the log above says more"
-                    )
-                restarts.append(now)
-                report(f"tritonserver {why}: starting a new one")
-                server.restart()
-                journal.restarted(time.monotonic() - now)
+                _replace(server, why, restarts, journal)
+                wishes.forget()
     except Stopped:
         return
 
 
-def _hold(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], journal: Journal) -> str:
+def _hold(
+    server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeline], journal: Journal, wishes: Wishes
+) -> str:
     """Hold the server until it has to be replaced; returns why, as what follows "tritonserver"."""
     try:
-        healer = Healer(server, settings, pipelines, journal)
+        healer = Healer(server, settings, pipelines, journal, wishes)
     except ControlFailed as problem:
         return f"cannot be controlled: {problem}"
     with healer:
@@ -63,5 +67,28 @@ def _hold(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pipeli
             code = server.wait(POLL_S)
             if code is not None:
                 return f"{how_it_ended(code)} though nobody stopped it"
-            if healer.wish is not None:
-                return f"is to be replaced, because {healer.wish}"
+            if wishes.pending is not None:
+                return f"is to be replaced, because {wishes.pending}"
+
+
+def _replace(server: EmbeddedServer, why: str, restarts: deque[float], journal: Journal) -> None:
+    """Start a new server, again after a pause when that fails. Raises ServerFailed when new ones do not help."""
+    began, pause_s = time.monotonic(), FIRST_PAUSE_S
+    while True:
+        now = time.monotonic()
+        if len(restarts) == MOST_RESTARTS and now - restarts[0] < RESTARTS_COUNT_FOR_S:
+            raise ServerFailed(
+                f"tritonserver {why}, after {MOST_RESTARTS} new ones in {now - restarts[0]:.0f} s: "
+                "the log above says more"
+            )
+        restarts.append(now)
+        journal.report(f"tritonserver {why}: starting a new one")
+        try:
+            server.restart()
+        except ConchError as problem:
+            journal.report(f"no new tritonserver: {problem}; trying again in {pause_s:g} s")
+            time.sleep(pause_s)
+            pause_s *= 2
+        else:
+            journal.restarted(time.monotonic() - began)
+            return

@@ -15,7 +15,15 @@ SHORT_S = 5.0
 
 
 class ControlFailed(ConchError):
-    """Triton refused, or did not answer in time."""
+    """Triton did not do what it was told to."""
+
+
+class Refused(ControlFailed):
+    """Triton answered that it does not: another server would not either."""
+
+
+class Unanswered(ControlFailed):
+    """Triton did not answer in time, or nobody listens: what was asked for may still happen."""
 
 
 class Control:
@@ -49,7 +57,8 @@ class Control:
         return True
 
     def load(self, model: str, config: Mapping[str, Any] | None, timeout_s: float) -> None:
-        """Load a model with this configuration, or with the repository's. Raises ControlFailed with what Triton said.
+        """Load a model with this configuration, or with the repository's. Raises Refused with what Triton said, and
+        Unanswered when it says nothing.
 
         With None nothing is done when no file has changed; with a configuration Triton always loads anew, and the
         files, which may be on a read-only mount, are not touched.
@@ -70,11 +79,11 @@ class Control:
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as problem:
-            raise ControlFailed(f"{method} {path} got no answer within {timeout_s:g} s: {problem}") from problem
+            raise Unanswered(f"{method} {path} got no answer within {timeout_s:g} s: {problem}") from problem
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            raise ControlFailed(f"{method} {path}: {_reason(content) or answer.reason}")
+            raise Refused(f"{method} {path}: {_reason(content) or answer.reason}")
         return content
 
 

@@ -37,8 +37,18 @@ class Fault:
     """On the monotonic clock, seconds: when the request was sent that showed it. What was repaired since is well."""
 
 
-def faults_among(client: Client, models: Sequence[str], stubs: Sequence[Stub], timeout_s: float) -> list[Fault]:
-    """The models that do not answer, in the order given. Takes at most `timeout_s` and a little."""
+@dataclass(frozen=True)
+class Diagnosis:
+    """What came of asking models one by one, in the order in which they were given."""
+
+    faults: list[Fault]
+    """Of the models that are to be loaded anew."""
+    silent: list[str]
+    """The models that did not answer in time, whether they are to blame for it or not."""
+
+
+def diagnosed(client: Client, models: Sequence[str], stubs: Sequence[Stub], timeout_s: float) -> Diagnosis:
+    """Ask each model. Takes at most twice `timeout_s`, for its description and its answer, and a little."""
     began, before = time.monotonic(), cpu_seconds(stubs)
     with ThreadPoolExecutor(max(1, len(models)), thread_name_prefix="diagnosis") as asking:
         symptoms = dict(zip(models, asking.map(lambda model: _symptom(client, model, timeout_s), models), strict=True))
@@ -47,7 +57,7 @@ def faults_among(client: Client, models: Sequence[str], stubs: Sequence[Stub], t
     silent = [model for model, found in symptoms.items() if found is Symptom.SILENT]
     if silent and not faults:
         faults = [Fault(model, Symptom.SILENT, began) for model in hung(silent, stubs, before, timeout_s)]
-    return faults
+    return Diagnosis(faults, silent)
 
 
 def hung(silent: Collection[str], stubs: Sequence[Stub], before: Mapping[Stub, float], seconds: float) -> list[str]:
@@ -57,7 +67,7 @@ def hung(silent: Collection[str], stubs: Sequence[Stub], before: Mapping[Stub, f
     at work, the others may be waiting for it, and none is called hung.
     """
     of_silent = [stub for stub in stubs if stub.model in silent]
-    stopped = {stub.model for stub in of_silent if is_stopped(stub)}
+    stopped = {stub.model for stub in of_silent if is_stopped(stub.pid)}
     if stopped:
         return [model for model in silent if model in stopped]
     after = cpu_seconds(of_silent)

@@ -20,6 +20,11 @@ from conch_client import (
 from conch_tools.pipelines import Pipeline
 from conch_tools.samples import wrong_in_answer
 
+FULL_QUEUE = "the model's queue is full"
+"""conch_client's words for it."""
+CALLED_MODEL_ABSENT = "is not ready."
+"""Triton's words to a step that calls a model (BLS) which is not loaded."""
+
 
 class Symptom(enum.Enum):
     """How a golden request, or one to a single model, came out."""
@@ -59,13 +64,17 @@ def ask_golden(client: Client, pipeline: Pipeline, timeout_s: float) -> Outcome:
 
 
 def symptom_of(problem: ConchError) -> Symptom:
-    """What an error of the client says of the one that was asked."""
-    if isinstance(problem, DeadlineExceeded):
+    """What an error of the client says of the one that was asked.
+
+    A full queue is as ambiguous as silence. UNREACHABLE is only what it looks like: a server whose answer to one
+    request broke off may live.
+    """
+    if isinstance(problem, DeadlineExceeded) or FULL_QUEUE in problem.problem:
         return Symptom.SILENT
     if isinstance(problem, ModelNotReady):
         return Symptom.DEAD if "is not healthy" in problem.problem else Symptom.ABSENT
     if isinstance(problem, ServerUnavailable):
-        return Symptom.UNREACHABLE
+        return Symptom.ABSENT if CALLED_MODEL_ABSENT in problem.problem else Symptom.UNREACHABLE
     if isinstance(problem, ModelNotFound):
         return Symptom.ABSENT
     return Symptom.FAILING

@@ -31,6 +31,7 @@ class Health:
     def __init__(self, pipelines: Sequence[str]) -> None:
         self._lock = threading.Lock()
         self._pipelines = {name: PipelineHealth() for name in pipelines}
+        self._has_server = True
 
     def note(self, pipeline: str, outcome: Outcome) -> bool:
         """Take down how a golden request came out; whether that is another state than before."""
@@ -45,8 +46,13 @@ class Health:
 
     def lost(self, problem: str) -> None:
         """The server is gone: no pipeline is well."""
+        self._has_server = False
         for name in self._pipelines:
             self.note(name, Outcome(Symptom.UNREACHABLE, problem))
+
+    def replaced(self) -> None:
+        """There is a new server; its pipelines are well when they have answered."""
+        self._has_server = True
 
     def of(self, pipeline: str) -> PipelineHealth | None:
         """Of one pipeline; None when it is not served."""
@@ -60,8 +66,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether every pipeline is well."""
-        return all(each.well for each in self.all().values())
+        """Whether there is a server whose every pipeline is well."""
+        return self._has_server and all(each.well for each in self.all().values())
 
     def as_json(self) -> dict[str, Any]:
         """For the health endpoint."""

@@ -35,6 +35,16 @@ class Journal:
         if self.health.note(pipeline, outcome):
             self.report(f"pipeline `{pipeline}` {'is well' if well else f'is not well: {outcome.problem}'}")
 
+    def died(self, model: str, named: str) -> None:
+        """A Python process ended on its own; of no known model when it ended too early."""
+        self.metrics.deaths.labels(model).inc()
+        self.report(f"a Python process of {named} died")
+
+    def stopped(self, model: str, named: str) -> None:
+        """Somebody stopped a Python process."""
+        self.metrics.stops.labels(model).inc()
+        self.report(f"a Python process of {named} is stopped and answers nobody")
+
     def loaded(self, fault: Fault, seconds: float) -> None:
         """A model was loaded anew."""
         self.metrics.repair_seconds.observe(seconds)
@@ -51,8 +61,11 @@ class Journal:
     def lost(self, why: str) -> None:
         """The server is gone: no pipeline is well."""
         self.health.lost(why)
+        for pipeline in self.health.all():
+            self.metrics.well.labels(pipeline).set(0)
 
     def restarted(self, seconds: float) -> None:
         """There is a new server."""
         self.metrics.restarts.inc()
+        self.health.replaced()
         self.report(f"tritonserver is ready again after {seconds:.1f} s")

@@ -19,6 +19,12 @@ class HealingMetrics:
             "conch_pipeline_well", "1 while the pipeline answers its golden request.", ["pipeline"],
             registry=self._registry,
         )  # fmt: skip
+        self.deaths = Counter(
+            "conch_process_deaths", "Python processes that ended on their own.", ["model"], registry=self._registry
+        )
+        self.stops = Counter(
+            "conch_process_stops", "Python processes that somebody stopped.", ["model"], registry=self._registry
+        )
         self.repairs = Counter(
             "conch_repairs", "Models loaded anew, by symptom and outcome.", ["model", "symptom", "outcome"],
             registry=self._registry,

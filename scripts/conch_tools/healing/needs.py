@@ -19,6 +19,11 @@ class Needs:
         called = [model for used in pipeline.uses for model in self.of(self._by_name[used])]
         return list(dict.fromkeys([*pipeline.models, *called]))
 
+    def ensembles_of(self, pipeline: Pipeline) -> list[str]:
+        """The pipeline itself, behind those that its steps call."""
+        called = [name for used in pipeline.uses for name in self.ensembles_of(self._by_name[used])]
+        return list(dict.fromkeys([*called, pipeline.name]))
+
     def needing(self, model: str) -> list[Pipeline]:
         """The pipelines that cannot answer without a model."""
         return [each for each in self.pipelines if model == each.name or model in self.of(each)]

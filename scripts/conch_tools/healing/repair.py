@@ -45,6 +45,10 @@ class Repairs:
                 found[model] = self._control.config(model)
         return found
 
+    def remember_all(self) -> None:
+        """Whatever is loaded now is sound. Raises ControlFailed."""
+        self.remember(self.configs_now(self._control.ready_models()))
+
     def remember(self, configs: Configs) -> None:
         """These are sound: somebody may have loaded a model anew, and what it has now is what it is to have."""
         self._configs.update(configs)
@@ -64,15 +68,13 @@ class Repairs:
                 self._load(ensemble)
 
     def _load(self, model: str) -> None:
-        config = self._configs[model]
-        stamped = {**config.get("parameters", {}), STAMP: {"string_value": str(time.time_ns())}}
-        self._control.load(model, {**config, "parameters": stamped}, self._load_timeout_s)
+        self._control.load(model, stamped(self._configs[model]), self._load_timeout_s)
         if not self._control.is_ready(model):
             raise ControlFailed(f"model `{model}` was loaded, but Triton does not call it ready")
 
     def _differs(self, model: str) -> bool:
         now = self.configs_now([model]).get(model)
-        return now is None or _unstamped(now) != _unstamped(self._configs[model])
+        return now is None or unstamped(now) != unstamped(self._configs[model])
 
 
 def steps_of(config: Config) -> list[str]:
@@ -85,6 +87,13 @@ def ensembles_over(model: str, configs: Configs) -> list[str]:
     return [name for name, config in configs.items() if model in steps_of(config)]
 
 
-def _unstamped(config: Config) -> dict[str, Any]:
+def stamped(config: Config) -> dict[str, Any]:
+    """The configuration as Triton has never loaded it, so that it is not passed over."""
+    parameters = {**config.get("parameters", {}), STAMP: {"string_value": str(time.time_ns())}}
+    return {**config, "parameters": parameters}
+
+
+def unstamped(config: Config) -> dict[str, Any]:
+    """The configuration without what tells one load from another."""
     parameters = {name: value for name, value in config.get("parameters", {}).items() if name != STAMP}
     return {**config, "parameters": parameters}

@@ -101,9 +101,9 @@ class ServerRecord:
             ) from problem
 
     def remove(self, settings: Settings) -> None:
-        """Remove the record and the key."""
-        _path(settings).unlink(missing_ok=True)
-        key_path(settings).unlink(missing_ok=True)
+        """Remove the record, the key, and what loads left."""
+        for path in (_path(settings), key_path(settings), load_lock_path(settings), load_mark_path(settings)):
+            path.unlink(missing_ok=True)
 
 
 def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str, health: str) -> ServerRecord:
@@ -117,6 +117,16 @@ def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: st
 def key_path(settings: Settings) -> Path:
     """The file with the admin key of the server on the configured HTTP port, mode 0600."""
     return settings.state / f"server-{settings.http_port}.key"
+
+
+def load_lock_path(settings: Settings) -> Path:
+    """The lock that `conch load` holds while it loads into the server on the configured HTTP port."""
+    return settings.state / f"server-{settings.http_port}.load"
+
+
+def load_mark_path(settings: Settings) -> Path:
+    """The file that changes with each load that succeeds."""
+    return settings.state / f"server-{settings.http_port}.loaded"
 
 
 def stop_recorded(settings: Settings) -> str:

@@ -126,10 +126,10 @@ def cpu_seconds(stubs: Iterable[Stub]) -> dict[Stub, float]:
     return used
 
 
-def is_stopped(stub: Stub) -> bool:
+def is_stopped(pid: int) -> bool:
     """Whether somebody has stopped the process, by SIGSTOP say."""
     try:
-        return bool(psutil.Process(stub.pid).status() == psutil.STATUS_STOPPED)
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     except psutil.NoSuchProcess:
         return False
 

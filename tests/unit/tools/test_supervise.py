@@ -11,6 +11,7 @@ import pytest
 from conch_tools import supervise as module
 from conch_tools.errors import ServerFailed
 from conch_tools.healing.control import ControlFailed
+from conch_tools.healing.wishes import Wishes
 from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
 from conch_tools.signals import Stopped
@@ -23,6 +24,8 @@ class Server:
     def __init__(self, *codes: int | None) -> None:
         self._codes = iter(codes)
         self.restarts = 0
+        self.refusals: list[str] = []
+        """What the next restarts fail with."""
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         try:
@@ -32,12 +35,12 @@ class Server:
 
     def restart(self) -> None:
         self.restarts += 1
+        if self.refusals:
+            raise ServerFailed(self.refusals.pop(0))
 
 
 class Idle:
     """Stands in for the healer, and wishes for nothing."""
-
-    wish: str | None = None
 
     def __init__(self, *_: object) -> None:
         pass
@@ -52,6 +55,7 @@ class Idle:
 @pytest.fixture(autouse=True)
 def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(module, "Healer", Idle)
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
     yield
 
 
@@ -100,11 +104,14 @@ def test_a_server_that_may_not_be_healed_is_not_replaced(settings: Settings) -> 
 
 
 def test_what_the_healer_wishes_for_is_granted(hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
-    wishes = iter(["it answers nobody", None])
+    reasons = iter(["it answers nobody"])
 
     class Wishing(Idle):
-        def __init__(self, *_: object) -> None:
-            self.wish = next(wishes)
+        def __init__(self, *given: object) -> None:
+            *_, wishes = given
+            assert isinstance(wishes, Wishes)
+            for why in reasons:
+                wishes.wish(why)
 
     monkeypatch.setattr(module, "Healer", Wishing)
     server = Server(None, None)
@@ -123,3 +130,28 @@ def test_a_server_that_cannot_be_controlled_is_replaced(hold: Hold, monkeypatch:
     monkeypatch.setattr(module, "Healer", make)
     server = Server()
     assert hold(server)[0] == "tritonserver cannot be controlled: no answer: starting a new one"
+
+
+def test_a_restart_that_fails_is_tried_again_after_a_pause(hold: Hold) -> None:
+    server = Server(-9, None)
+    server.refusals = ["tritonserver refused the repository: model `mood`"]
+    said = hold(server)
+    assert said[1] == "no new tritonserver: tritonserver refused the repository: model `mood`; trying again in 0.01 s"
+    assert said[-1].startswith("tritonserver is ready again after") and server.restarts == 2
+
+
+def test_restarts_that_fail_again_and_again_are_given_up(hold: Hold) -> None:
+    server = Server(-9)
+    server.refusals = ["no"] * (MOST_RESTARTS + 1)
+    with pytest.raises(ServerFailed, match=f"after {MOST_RESTARTS} new ones"):
+        hold(server)
+    assert server.restarts == MOST_RESTARTS
+
+
+def test_a_log_that_takes_no_lines_does_not_end_the_healing(settings: Settings) -> None:
+    def full(line: str) -> None:
+        raise OSError("No space left on device")
+
+    server = Server(-9, None)
+    supervise(server, settings, [], full)  # type: ignore[arg-type]
+    assert server.restarts == 1

@@ -86,6 +86,8 @@ def test_a_stopped_process_explains_the_silence_of_those_that_wait_for_it(start:
         (ModelNotReady("it is loading"), Symptom.ABSENT),
         (ModelNotFound("unknown model"), Symptom.ABSENT),
         (ServerUnavailable("nobody"), Symptom.UNREACHABLE),
+        (ServerUnavailable("the model's queue is full: try again later"), Symptom.SILENT),
+        (ServerUnavailable("the server cannot serve now (Model 'embed' is not ready.)"), Symptom.ABSENT),
         (InferenceFailed("it failed"), Symptom.FAILING),
         (InvalidInput("no"), Symptom.FAILING),
     ],

@@ -12,6 +12,7 @@ import pytest
 from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.golden import Outcome, Symptom
 from conch_tools.healing.health import Health
+from conch_tools.healing.journal import Journal
 from conch_tools.healing.metrics import HealingMetrics
 from conch_tools.server.ports import free_ports
 
@@ -52,8 +53,26 @@ def test_a_server_that_is_gone_has_no_pipeline_that_is_well(health: Health) -> N
     assert {each.problem for each in health.all().values()} == {"tritonserver was killed by SIGKILL"}
 
 
-def test_a_server_without_pipelines_is_ready() -> None:
-    assert Health([]).ready
+def test_a_server_without_pipelines_is_ready_unless_it_is_gone() -> None:
+    health = Health([])
+    assert health.ready
+    health.lost("tritonserver was killed by SIGKILL")
+    assert not health.ready
+    health.replaced()
+    assert health.ready
+
+
+def test_prometheus_is_told_of_an_outage_and_of_what_died() -> None:
+    journal = Journal(Health(["mood"]), HealingMetrics(), lambda _: None)
+    journal.asked("mood", WELL)
+    assert 'conch_pipeline_well{pipeline="mood"} 1.0' in journal.metrics.exposition().decode()
+    journal.lost("was killed by SIGKILL")
+    journal.died("mood_labels", "model `mood_labels`")
+    journal.stopped("mood_words", "model `mood_words`")
+    figures = journal.metrics.exposition().decode()
+    assert 'conch_pipeline_well{pipeline="mood"} 0.0' in figures
+    assert 'conch_process_deaths_total{model="mood_labels"} 1.0' in figures
+    assert 'conch_process_stops_total{model="mood_words"} 1.0' in figures
 
 
 @pytest.fixture

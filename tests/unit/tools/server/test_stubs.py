@@ -112,10 +112,10 @@ def test_what_a_stub_uses_and_whether_it_is_stopped(start: Start, ours: Stubs) -
     ours.look()
     (stub,) = ours.all
     assert cpu_seconds([stub])[stub] >= 0.0
-    assert not is_stopped(stub)
+    assert not is_stopped(stub.pid)
     os.kill(mood.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, mood.pid, os.WSTOPPED | os.WNOWAIT)
-    assert is_stopped(stub)
+    assert is_stopped(stub.pid)
     mood.kill()
     mood.communicate()
-    assert cpu_seconds([stub]) == {} and not is_stopped(stub)
+    assert cpu_seconds([stub]) == {} and not is_stopped(stub.pid)

@@ -1,0 +1,45 @@
+"""Word of `conch load` to the healer of the server that it loads into: two files beside the server's record.
+
+While the lock is held, what fails is the load's to mend; the healer would undo what is half done. The mark tells that a
+load has succeeded: pipeline.toml may expect other answers now, which the healer read when it began.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from conch_tools.locks import is_held
+from conch_tools.server.record import load_lock_path, load_mark_path
+from conch_tools.settings import Settings
+
+
+def note_load(settings: Settings) -> None:
+    """A load into the server on the configured HTTP port has succeeded. Raises OSError when that cannot be noted."""
+    load_mark_path(settings).write_text(f"{time.time_ns()}\n", encoding="ascii")
+
+
+class Loads:
+    """What the healer knows of them. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._lock, self._mark = load_lock_path(settings), load_mark_path(settings)
+        self._taken = _content(self._mark)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a load is under way, or has succeeded since `take` was called."""
+        return is_held(self._lock) or _content(self._mark) != self._taken
+
+    def take(self) -> bool:
+        """Whether a load has succeeded since the last time."""
+        now = _content(self._mark)
+        news, self._taken = now != self._taken, now
+        return news
+
+
+def _content(mark: Path) -> bytes:
+    try:
+        return mark.read_bytes()
+    except FileNotFoundError:
+        return b""
