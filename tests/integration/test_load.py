@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +15,14 @@ import pytest
 
 from conch_client import Client
 from conch_tools.bench.callers import Callers
-from conch_tools.bench.victims import ask_pipeline
+from conch_tools.bench.victims import ask_pipeline, processes_of, tritonserver_of
 from conch_tools.errors import NotRunning, WrongAnswers
 from conch_tools.healing import load as module
+from conch_tools.healing.control import Control
+from conch_tools.healing.load import AnotherLoad
+from conch_tools.locks import only_one
 from conch_tools.pipelines import load_pipeline
-from conch_tools.server.record import ServerRecord
+from conch_tools.server.record import ServerRecord, key_path, load_lock_path
 from conch_tools.settings import Settings
 
 AddModel = Callable[..., Path]
@@ -116,12 +122,58 @@ def test_what_goes_wrong_in_the_running_server_alone_is_taken_back(
     served: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "require_sound", lambda *_: None)
-    monkeypatch.setattr(module, "_try", lambda *_: None)
-    sound = config(served, "digits_labels").read_text()
-    config(served, "digits_labels").write_text(sound.replace("dims: [ 10 ]", "dims: [ 11 ]"))
+    wrong = Control(f"127.0.0.1:{served.http_port}", key_path(served).read_text()).config("digits_labels")
+    wrong["input"][0]["dims"] = [11]
+    monkeypatch.setattr(module, "_tried", lambda *_: {"digits_labels": wrong})
     with pytest.raises(WrongAnswers, match="Triton unloads the ensemble `digits`"):
         module.load(served, ["digits_labels"], lambda _: None)
     assert best_label(served) == "7"
+
+
+def test_renamed_labels_are_served_with_the_pipeline_that_expects_them_and_stay(
+    served: Settings, run_conch: RunConch, wait_until: WaitUntil
+) -> None:
+    # A model that was repaired has a configuration that Triton may take for the repository's.
+    log = Path(served.state).parent / "log"
+    repairs = log.read_text().count("loaded anew")
+    record = ServerRecord.require(served)
+    server = tritonserver_of(record.pid)
+    assert server is not None
+    processes_of(server, "digits_labels")[-1].kill()
+    wait_until(lambda: log.read_text().count("loaded anew") > repairs, "digits_labels is loaded anew", 30)
+    wait_until(lambda: run_conch("ready", settings=served).returncode == 0, "digits is well", 60)
+
+    pipeline = served.repository / "digits" / "pipeline.toml"
+    names, expectation = labels(served).read_text(), pipeline.read_text()
+    repairs = log.read_text().count("loaded anew")
+    try:
+        labels(served).write_text("".join(f"digit {number}\n" for number in range(10)))
+        pipeline.write_text(expectation.replace('label = "', 'label = "digit '))
+        assert run_conch("load", "digits_labels", settings=served).returncode == 0
+        assert best_label(served) == "digit 7"
+        asked = golden_requests(record)
+        wait_until(lambda: golden_requests(record) > asked + 2, "the healer asks the pipeline as it is now", 60)
+        assert best_label(served) == "digit 7"
+    finally:
+        labels(served).write_text(names)
+        pipeline.write_text(expectation)
+        assert run_conch("load", "digits_labels", settings=served).returncode == 0
+    assert log.read_text().count("loaded anew") == repairs, "the healer undid nothing"
+    assert best_label(served) == "7"
+
+
+def golden_requests(record: ServerRecord) -> int:
+    """How many were well so far."""
+    with urllib.request.urlopen(f"http://{record.health}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    found = re.search(r'conch_golden_requests_total\{outcome="well",pipeline="digits"\} (\d+)', metrics)
+    return int(found[1]) if found else 0
+
+
+def test_a_second_load_waits_for_the_first_and_names_it(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_WAIT_S", 0.1)
+    with only_one(load_lock_path(served), 0, lambda: None), pytest.raises(AnotherLoad, match=rf"process {os.getpid()}"):
+        module.load(served, ["digits"], lambda _: None)
 
 
 def test_a_name_that_is_not_served_is_told(served: Settings, run_conch: RunConch) -> None:

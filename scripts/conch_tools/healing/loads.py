@@ -1,6 +1,6 @@
 """Word of `conch load` to the healer of the server that it loads into: two files beside the server's record.
 
-While the lock is held, what fails is the load's to mend; the healer would undo what is half done. The mark tells that a
+While a lock is held, what fails is the load's to mend; the healer would undo what is half done. The mark tells that a
 load has succeeded: pipeline.toml may expect other answers now, which the healer read when it began.
 """
 
@@ -9,21 +9,29 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from conch_tools.errors import SettingsError, in_words
 from conch_tools.locks import is_held
-from conch_tools.server.record import load_lock_path, load_mark_path
+from conch_tools.server.record import load_mark_path, loading_lock_path
 from conch_tools.settings import Settings
 
 
 def note_load(settings: Settings) -> None:
-    """A load into the server on the configured HTTP port has succeeded. Raises OSError when that cannot be noted."""
-    load_mark_path(settings).write_text(f"{time.time_ns()}\n", encoding="ascii")
+    """A load into the server on the configured HTTP port has succeeded. Raises SettingsError when that cannot be
+    noted."""
+    mark = load_mark_path(settings)
+    try:
+        mark.write_text(f"{time.time_ns()}\n", encoding="ascii")
+    except OSError as problem:
+        raise SettingsError(
+            f"the load cannot be told to the server in {mark}: {in_words(problem)}: mend that, and load again"
+        ) from problem
 
 
 class Loads:
     """What the healer knows of them. Safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._lock, self._mark = load_lock_path(settings), load_mark_path(settings)
+        self._lock, self._mark = loading_lock_path(settings), load_mark_path(settings)
         self._taken = _content(self._mark)
 
     @property

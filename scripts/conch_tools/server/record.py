@@ -102,8 +102,9 @@ class ServerRecord:
 
     def remove(self, settings: Settings) -> None:
         """Remove the record, the key, and what loads left."""
-        for path in (_path(settings), key_path(settings), load_lock_path(settings), load_mark_path(settings)):
-            path.unlink(missing_ok=True)
+        of_loads = (load_lock_path, loading_lock_path, load_mark_path)
+        for path_of in (_path, key_path, *of_loads):
+            path_of(settings).unlink(missing_ok=True)
 
 
 def record_of_this_process(settings: Settings, http: str, grpc: str, metrics: str, health: str) -> ServerRecord:
@@ -120,8 +121,13 @@ def key_path(settings: Settings) -> Path:
 
 
 def load_lock_path(settings: Settings) -> Path:
-    """The lock that `conch load` holds while it loads into the server on the configured HTTP port."""
+    """The lock of `conch load`, which only one at a time tries and loads for the server on the configured port."""
     return settings.state / f"server-{settings.http_port}.load"
+
+
+def loading_lock_path(settings: Settings) -> Path:
+    """The lock that `conch load` holds while the server is between what it served and what it is to serve."""
+    return settings.state / f"server-{settings.http_port}.loading"
 
 
 def load_mark_path(settings: Settings) -> Path:

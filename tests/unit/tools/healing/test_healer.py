@@ -20,7 +20,7 @@ from conch_tools.healing.metrics import HealingMetrics
 from conch_tools.healing.wishes import Wishes
 from conch_tools.locks import only_one
 from conch_tools.pipelines import Pipeline, load_pipeline
-from conch_tools.server.record import load_lock_path
+from conch_tools.server.record import loading_lock_path
 from conch_tools.settings import Settings
 
 PIPELINE = """
@@ -159,7 +159,7 @@ def test_a_pipeline_that_completes_something_is_busy(world: World, ask: Ask) -> 
 
 
 def test_nothing_is_repaired_while_models_are_loaded(world: World, ask: Ask, settings: Settings) -> None:
-    with only_one(load_lock_path(settings), 0, lambda: None):
+    with only_one(loading_lock_path(settings), 0, lambda: None):
         ask(Symptom.ABSENT)
     assert world.wanted == []
     ask(Symptom.ABSENT)
