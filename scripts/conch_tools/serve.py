@@ -17,7 +17,7 @@ from conch_tools.check.served import needs_completion
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.ports import require_free, require_ports
+from conch_tools.server.ports import require_health_port, require_ports
 from conch_tools.server.record import ServerRecord, record_of_this_process
 from conch_tools.settings import Settings
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
@@ -56,7 +56,7 @@ def serving(
     if running is not None:
         raise AlreadyRunning(running.pid, settings.http_port)
     require_ports(settings)
-    require_free(settings.host, settings.health_port, "health", "CONCH_HEALTH_PORT")
+    require_health_port(settings)
     require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)

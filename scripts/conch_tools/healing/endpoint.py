@@ -5,12 +5,13 @@
     GET /ready/<pipeline>   the same for one; 404 when it is not served
     GET /metrics            what healing counts, for Prometheus
 
-Triton's own /v2/health/ready stays 200 with dead models, so probes belong here.
+HEAD answers the same without the body. Triton's own /v2/health/ready stays 200 with dead models, so probes belong here.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +35,7 @@ def health_endpoint(host: str, port: int, health: Health, metrics: HealingMetric
     class Handler(_Handler):
         answers = _Answers(health, metrics)
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    server = _Server((host, port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
     thread.start()
     try:
@@ -66,6 +66,15 @@ class _Answers:
         return _json(HTTPStatus.NOT_FOUND, {"error": "there is /live, /ready, /ready/<pipeline> and /metrics"})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A prober that hangs up is no fault of ours, and not worth a stack trace."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     answers: _Answers
     timeout = REQUEST_LIMIT_S
@@ -77,7 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         """Probes come every second; they are not worth a line."""

@@ -161,26 +161,38 @@ class EmbeddedServer:
         self.start()
 
     def stop(self) -> None:
-        """Stop the server and everything it started, within `stop_timeout_s`. May be called more than once."""
-        process, workspace, stubs = self._process, self._workspace, self._stubs
-        self._process = self._workspace = self._stubs = None
-        if stubs is not None:
-            stubs.close()
-        if process is not None:
-            self._end(process)
-        if self._reader is not None:
-            self._reader.join(KILL_WAIT_S)
-        if workspace is not None:
-            workspace.remove()
+        """Stop the server and everything it started, within `stop_timeout_s`. May be called more than once. Whatever
+        interrupts it, a signal say, processes and files are gone afterwards. Raises ServerFailed when the server does
+        not end even when it is killed."""
+        try:
+            if self._stubs is not None:
+                self._stubs.close()
+            if self._process is not None:
+                self._end(self._process)
+        finally:
+            if self._reader is not None:
+                # The log ends with the last process that writes to it.
+                self._reader.join(KILL_WAIT_S)
+            if self._workspace is not None:
+                self._workspace.remove()
+            # Last, so that one that was interrupted here can be stopped once more.
+            self._process = self._workspace = self._stubs = None
 
     def _end(self, process: subprocess.Popen[str]) -> None:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self._settings.stop_timeout_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(KILL_WAIT_S)
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(self._settings.stop_timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        try:
+            process.wait(KILL_WAIT_S)
+        except subprocess.TimeoutExpired as problem:
+            raise ServerFailed(
+                f"tritonserver (process {process.pid}) does not end, even killed: it may hang in the kernel"
+            ) from problem
 
     def _arguments(self, wheel: TritonWheel, workspace: Workspace) -> list[str]:
         settings = self._settings

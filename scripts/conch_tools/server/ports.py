@@ -38,6 +38,17 @@ def require_ports(settings: Settings) -> None:
         require_free(settings.host, port, purpose, variable)
 
 
+def require_health_port(settings: Settings) -> None:
+    """Raise PortTaken or SettingsError unless the health endpoint can listen beside the server."""
+    port = settings.health_port
+    for field in PURPOSES:
+        if getattr(settings, field) == port:
+            raise SettingsError(
+                f"CONCH_{field.upper()} and CONCH_HEALTH_PORT are both {port}: give each a port of its own"
+            )
+    require_free(settings.host, port, "health", "CONCH_HEALTH_PORT")
+
+
 def require_free(host: str, port: int, purpose: str, variable: str) -> None:
     """Raise PortTaken or SettingsError unless the port can be listened on."""
     with socket.socket() as probe:

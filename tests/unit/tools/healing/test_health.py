@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -82,9 +85,9 @@ def port(health: Health) -> Iterator[int]:
         yield free
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request("GET", path)
+        connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
@@ -113,6 +116,23 @@ def test_metrics_are_in_prometheus_format(port: int) -> None:
     status, body = get(port, "/metrics")
     assert status == 200
     assert "conch_server_restarts_total 0.0" in body
+
+
+def test_probes_may_ask_for_the_status_alone(port: int) -> None:
+    assert get(port, "/live", "HEAD") == (200, "")
+    assert get(port, "/ready", "HEAD") == (503, "")
+
+
+def test_a_prober_that_hangs_up_is_not_worth_a_stack_trace(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as prober:
+        # Closing it now resets the connection.
+        prober.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        prober.sendall(b"GET /met")
+    assert get(port, "/live")[0] == 200, "who came before has been accepted"
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(10)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_endpoint_is_gone_afterwards(health: Health) -> None:

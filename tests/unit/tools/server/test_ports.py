@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conch_tools.errors import PortTaken, SettingsError
-from conch_tools.server.ports import free_ports, require_free, require_ports
+from conch_tools.server.ports import free_ports, require_free, require_health_port, require_ports
 from conch_tools.settings import Settings
 
 
@@ -53,6 +53,12 @@ def test_two_services_cannot_share_a_port() -> None:
     http, grpc = free_ports(2)
     with pytest.raises(SettingsError, match=f"CONCH_HTTP_PORT and CONCH_METRICS_PORT are both {http}"):
         require_ports(settings(http_port=http, grpc_port=grpc, metrics_port=http))
+
+
+def test_the_health_endpoint_has_a_port_of_its_own() -> None:
+    http, grpc, metrics = free_ports(3)
+    with pytest.raises(SettingsError, match=f"CONCH_METRICS_PORT and CONCH_HEALTH_PORT are both {metrics}"):
+        require_health_port(settings(http_port=http, grpc_port=grpc, metrics_port=metrics, health_port=metrics))
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid", "::1", "a b"])
