@@ -141,6 +141,26 @@ def test_a_step_that_dies_is_told_once_by_its_model_and_started_again(
     assert served.poll() is None and step_of(family(served)).pid != step_of(members).pid
 
 
+def test_a_server_that_somebody_stopped_is_replaced(
+    served: subprocess.Popen[str], wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    server = next(member for member in family(served) if member.name() == "tritonserver")
+    server.suspend()
+    wait_until(lambda: "tritonserver is ready again" in log_of(tmp_path), "there is a new server", timeout_s=60)
+    assert "tritonserver is to be replaced, because somebody stopped it" in log_of(tmp_path)
+    assert not server.is_running() and len(family(served)) == 2
+
+
+def test_a_model_that_triton_refuses_costs_neither_the_server_nor_the_command(
+    served: subprocess.Popen[str], mini: Settings, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    members = family(served)
+    next(mini.repository.glob("m/1/*")).write_text("")
+    step_of(members).kill()
+    wait_until(lambda: log_of(tmp_path).count("not loaded anew") > 3, "it is tried again and again", timeout_s=60)
+    assert served.poll() is None and members[0].is_running() and "starting a new one" not in log_of(tmp_path)
+
+
 def test_a_step_that_dies_is_only_told_when_healing_is_off(
     mini: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
 ) -> None:

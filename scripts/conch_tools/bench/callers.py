@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from conch_client import Client, ConchError, ServerUnavailable
+from conch_client import Client, ConchError, ModelNotFound, ServerUnavailable
 
 Ask = Callable[[Client], object]
 """Sends one request; returns when it is answered, raises ConchError when it is not."""
 
+RETRYABLE = (ServerUnavailable, ModelNotFound)
+"""Errors after which a caller of a model that there was asks again: an ensemble that is being restored is unknown for a
+moment."""
 RETRY_PAUSE_S = 0.05
 RETRIED_FOR_S = 60.0
 """A request that is refused for so long has failed although it was tried again."""
@@ -114,7 +117,7 @@ class Callers:
                 ask(client)
             except ConchError as problem:
                 self._note(Attempt(number, began, time.monotonic(), str(problem)))
-                if not isinstance(problem, ServerUnavailable) or time.monotonic() >= gives_up:
+                if not isinstance(problem, RETRYABLE) or time.monotonic() >= gives_up:
                     self.seen.lost.append(str(problem))
                     return
                 time.sleep(RETRY_PAUSE_S)

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import re
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,8 @@ class Outage:
     """Median latency before the death."""
     after_ms: float | None
     """The same after full service."""
+    others_cores: float
+    """What other processes took of the machine until the death."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,15 @@ class _Case:
     repaired: re.Pattern[str]
     """The line of the log that tells of the repair."""
 
-    def process(self, server: psutil.Process) -> psutil.Process:
-        """The one that dies: of a model with several, the youngest. Raises ContenderFailed when there is none."""
-        processes = [server] if self.how is How.SERVER else processes_of(server, self.model)
-        if not processes:
-            raise ContenderFailed(f"`{self.model}` has no process that could die")
-        return processes[-1]
+    def die(self, server: psutil.Process) -> None:
+        """Let it happen, to the youngest process of a model with several. Raises ContenderFailed when there is none."""
+        try:
+            processes = [server] if self.how is How.SERVER else processes_of(server, self.model)
+            if not processes:
+                raise ContenderFailed(f"`{self.model}` has no process that could die")
+            processes[-1].send_signal(self.how.signal)
+        except psutil.NoSuchProcess as problem:
+            raise ContenderFailed(f"a process of `{self.model}` ended before it was to die") from problem
 
 
 def bench_heal(
@@ -100,18 +106,17 @@ def bench_heal(
     if seconds <= CALM_S or concurrency < 1:
         raise SettingsError(f"--seconds must be above {CALM_S:g}, --concurrency at least 1")
     chosen = victims(settings, only)
-    load = OthersLoad()
     outages = []
     for pipelines, cases in _plan([how] if how else list(How), chosen):
         with _served(settings, [pipeline.name for pipeline in pipelines]) as record:
             for case in cases:
                 outages.append(_outage(case, settings, record, seconds, concurrency))
                 console.print(f"conch: {_in_words(outages[-1])}", highlight=False, markup=False, soft_wrap=True)
-    others_cores = load.cores()
+    others_cores = statistics.fmean(each.others_cores for each in outages)
     for each in How:
         if died := [outage for outage in outages if outage.how is each]:
             console.print(outages_table(each, died))
-    console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores", highlight=False)
+    console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores before the deaths", highlight=False)
     if output is not None:
         figures = _as_json(outages, seconds, concurrency, others_cores)
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -165,16 +170,18 @@ def _outage(case: _Case, settings: Settings, record: ServerRecord, seconds: floa
     if server is None:
         raise ContenderFailed("there is no tritonserver to be killed")
     log = log_path(settings)
-    told = len(case.repaired.findall(log.read_text(errors="replace")))
+    told = log.stat().st_size
+    others = OthersLoad()
     with Callers(record.grpc, case.asks, concurrency) as callers:
         time.sleep(CALM_S)
-        case.process(server).send_signal(case.how.signal)
+        others_cores = others.cores()
+        case.die(server)
         died = time.monotonic()
         ends = died + seconds - CALM_S
         repaired = None
         while repaired is None and time.monotonic() < ends:
             time.sleep(POLL_S)
-            if len(case.repaired.findall(log.read_text(errors="replace"))) > told:
+            if case.repaired.search(_text_since(log, told)):
                 repaired = time.monotonic()
         time.sleep(max(0.0, ends - time.monotonic()))
     seen = callers.seen
@@ -190,7 +197,15 @@ def _outage(case: _Case, settings: Settings, record: ServerRecord, seconds: floa
         full_service_s=None if full is None else full - died,
         before_ms=_ms(seen.median_latency_s(died - SETTLED_S, died)),
         after_ms=None if full is None else _ms(seen.median_latency_s(full, full + SETTLED_S)),
+        others_cores=others_cores,
     )
+
+
+def _text_since(log: Path, offset: int) -> str:
+    """What was written to a log behind its first `offset` bytes."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")
 
 
 def _wait_until_well(settings: Settings) -> None:

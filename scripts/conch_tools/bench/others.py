@@ -8,7 +8,10 @@ import psutil
 
 
 class OthersLoad:
-    """Cores that processes other than ours and our children kept busy between two moments."""
+    """Cores that processes other than ours and our children kept busy between two moments.
+
+    What a child of ours leaves behind when it is killed counts as others' from then on, so ask before.
+    """
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -35,5 +38,6 @@ def _ours_s() -> float:
             times = process.cpu_times()
         except psutil.Error:
             continue
-        total += times.user + times.system
+        # With what its ended children used, once it has waited for them.
+        total += times.user + times.system + times.children_user + times.children_system
     return total

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from conch_tools.bench.callers import Attempt, Seen
+import threading
+
+from conch_client import Client, InvalidInput, ModelNotFound, ModelNotReady
+from conch_tools.bench.callers import Attempt, Callers, Seen
 
 DIED = 10.0
 
@@ -28,3 +31,20 @@ def test_latency_is_that_of_what_was_answered_in_the_span() -> None:
     attempts = (Attempt(0, 1.0, 1.5), Attempt(0, 2.0, 2.25), Attempt(0, 3.0, 9.0, "died"), Attempt(0, 11.0, 19.0))
     assert seen(*attempts).median_latency_s(0.0, 10.0) == 0.375
     assert seen(*attempts).median_latency_s(3.0, 10.0) is None
+
+
+def test_what_is_unknown_while_it_is_restored_is_asked_again() -> None:
+    outcomes = iter([ModelNotReady("died"), ModelNotFound("unknown model"), None, InvalidInput("no")])
+    over = threading.Event()
+
+    def ask(client: Client) -> None:
+        problem = next(outcomes, None)
+        if isinstance(problem, InvalidInput):
+            over.set()
+        if problem is not None:
+            raise problem
+
+    with Callers("127.0.0.1:1", [ask], 1) as callers:
+        assert over.wait(30)
+    assert [each.problem for each in callers.seen.attempts[:4]] == ["died", "unknown model", None, "no"]
+    assert callers.seen.lost == ["no"]
