@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,29 @@ SpawnConch = Callable[..., "subprocess.Popen[str]"]
 RunConch = Callable[..., "subprocess.CompletedProcess[str]"]
 WaitUntil = Callable[..., None]
 
+LOOPING = """
+import pathlib
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+LOOP = pathlib.Path(__file__).parent / "loop"
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        if LOOP.exists():
+            LOOP.unlink()
+            while True:
+                pass
+        return [self.answer(pb_utils.get_input_tensor_by_name(request, "logits").as_numpy()) for request in requests]
+
+    def answer(self, logits):
+        labels = logits.argmax(axis=1, keepdims=True).astype(str).astype(np.object_)
+        scores = logits.max(axis=1, keepdims=True)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("label", labels), pb_utils.Tensor("score", scores)])
+"""
+"""A step that goes into an endless loop once, when a file says so."""
 VICTIMS = victims(Settings())
 """A step of every kind that the repository uses."""
 SERVED = sorted({victim.pipeline.name for victim in VICTIMS})
@@ -259,3 +283,22 @@ def test_a_killed_server_of_two_pipelines_is_replaced_and_a_stop_after_deaths_le
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
     assert not list(Path("/dev/shm").glob(f"conch-{held.process.pid}-*"))
+
+
+def test_a_step_in_an_endless_loop_is_loaded_anew_and_no_other(
+    tmp_path: Path, make_settings: MakeSettings, spawn_conch: SpawnConch, wait_until: WaitUntil
+) -> None:
+    for model in ("digits", "digits_decode", "digits_model", "digits_labels"):
+        shutil.copytree(Settings().repository / model, tmp_path / "repository" / model)
+    config = tmp_path / "repository" / "digits_labels" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"class_labels"', '"python"'))
+    version = config.parent / "1"
+    (version / "model.py").write_text(LOOPING)
+    settings = make_settings(
+        tmp_path / "repository", golden_interval_s=0.5, golden_timeout_s=1.0, busy_limit_s=5.0, start_timeout_s=120.0
+    )
+    with serving(settings, tmp_path / "log", ["digits"], spawn_conch) as held:
+        (version / "loop").touch()
+        wait_until(lambda: held.repairs("digits_labels") > 0, "the step that loops is loaded anew", HEALED_WITHIN_S)
+        wait_until(held.is_ready, "everything is well again", HEALED_WITHIN_S)
+        assert held.repairs("digits_decode") == held.repairs("digits_model") == 0
