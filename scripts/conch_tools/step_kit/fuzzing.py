@@ -106,7 +106,8 @@ def fuzz_step(
 
     - Triton's contract is broken, as `Step.execute` has it;
     - an exception leaves `execute`, or a request is answered with an error code that is none of `may_fail_with`;
-    - a request in a mix is not answered as it is alone, numbers within `tolerance` (unless a step is not `stateless`).
+    - a request in a mix is not answered as it is alone, numbers within `tolerance`. Of a step that is not `stateless`
+      the answers are not compared; all the rest holds for it, alone and in mixes.
 
     `read` gives what a caller reads of a request's outputs, where some of them are padding that depends on the company.
     The same mixes in every run.
@@ -137,20 +138,13 @@ def require_sound(
     read: Read | None = None,
 ) -> None:
     """One mix, judged as by `fuzz_step`."""
-    alone = [_ask(step, [request])[0] for request in mix]
-    for number, reply in enumerate(alone):
-        if reply.error is None or reply.refused:
-            continue
-        if reply.error.whole_execution:
-            raise _broken(f"an exception leaves `execute`: {reply.error.message}", mix[number : number + 1])
-        if reply.error.code not in may_fail_with:
-            raise _broken(
-                f"a request is answered with {reply.error}, but may fail with {', '.join(may_fail_with)} only",
-                mix[number : number + 1],
-            )
-    if not stateless or len(mix) == 1:
+    alone = [_ask(step, [request], may_fail_with)[0] for request in mix]
+    if len(mix) == 1:
         return
-    for number, (request, *replies) in enumerate(zip(mix, _ask(step, mix), alone, strict=True)):
+    together = _ask(step, mix, may_fail_with)
+    if not stateless:
+        return
+    for number, (request, *replies) in enumerate(zip(mix, together, alone, strict=True)):
         reply, by_itself = (_as_read(each, request, read) for each in replies)
         if not _same_replies(reply, by_itself, tolerance):
             raise _broken(
@@ -170,11 +164,20 @@ def _as_read(reply: Reply, request: Request, read: Read | None) -> Reply:
     )
 
 
-def _ask(step: Step, requests: Sequence[Request]) -> list[Reply]:
+def _ask(step: Step, requests: Sequence[Request], may_fail_with: Collection[str]) -> list[Reply]:
+    """One execution of them all. Raises ContractBroken where it breaks the contract or fails as it may not."""
     try:
-        return step.execute(requests)
+        replies = step.execute(requests)
     except ContractBroken as problem:
         raise _broken(str(problem), requests) from None
+    for error in [reply.error for reply in replies if reply.error is not None and not reply.refused]:
+        if error.whole_execution:
+            raise _broken(f"an exception leaves `execute`: {error.message}", requests)
+        if error.code not in may_fail_with:
+            raise _broken(
+                f"a request is answered with {error}, but may fail with {', '.join(may_fail_with)} only", requests
+            )
+    return replies
 
 
 def _broken(what: str, requests: Sequence[Request]) -> ContractBroken:

@@ -109,6 +109,28 @@ def test_a_step_that_remembers_is_not_compared_with_itself(write_model: WriteMod
             fuzz_step(step)
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise ValueError('too many')", "an exception leaves `execute`: .*too many"),
+        ("return None", "it has no answer"),
+    ],
+)
+def test_a_step_that_remembers_is_judged_in_company_all_the_same(
+    write_model: WriteModel, fault: str, said: str
+) -> None:
+    unsociable = f"""
+    def execute(self, requests):
+        if len(requests) > 1:
+            {fault}
+        return [answer(x_of(request)) for request in requests]
+    """
+    folder = write_model(unsociable, RAGGED)
+    with load_step(folder, answer_timeout_s=0.1) as step, pytest.raises(ContractBroken, match=said) as told:
+        fuzz_step(step, stateless=False)
+    assert str(told.value).count("Request({") == 2
+
+
 def test_padding_that_callers_cut_off_may_differ(write_model: WriteModel) -> None:
     padding = """
     def execute(self, requests):
