@@ -178,7 +178,7 @@ class Step:
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:
         try:
-            with self._running():
+            with self._running(), self._imports.own_path():
                 yield
         except Exception as problem:
             raise StepNotLoaded(f"model `{self.name}` cannot be loaded: {as_pybind_says(problem)}") from problem

@@ -188,6 +188,64 @@ def test_steps_of_one_name_and_files_of_one_name_live_side_by_side(write_model: 
     assert set(sys.modules) - before == set()
 
 
+@pytest.mark.parametrize(
+    "importing",
+    [
+        "sys.path.append(os.path.dirname(__file__)); import my_utils",
+        "sys.path.insert(0, os.path.dirname(__file__)); import my_utils",
+        "sys.path = [*sys.path, os.path.join(os.path.dirname(__file__), '.')]; import my_utils",
+        "import importlib; my_utils = importlib.import_module('my_utils')",
+        "from importlib import import_module; my_utils = import_module('my_utils')",
+        "import importlib.util; assert importlib.util.find_spec('json'); my_utils = importlib.import_module('my_utils')",
+        "my_utils = __import__('my_utils')",
+    ],
+)
+@pytest.mark.parametrize("when", ["initialize(self, args)", "execute(self, requests)"])
+def test_each_step_has_its_own_files_however_it_imports_them_and_leaves_nothing_behind(
+    write_model: WriteModel, importing: str, when: str
+) -> None:
+    path, modules = list(sys.path), set(sys.modules)
+    telling = f"""
+    def {when}:
+        import os, sys
+        {importing}
+        self.number = my_utils.NUMBER
+        return self.answers(requests) if "requests" in locals() else None
+
+    def answers(self, requests):
+        return [answer(np.full_like(x_of(request), self.number)) for request in requests]
+    """
+    if "initialize" in when:
+        telling += "\n    def execute(self, requests):\n        return self.answers(requests)\n"
+    folders = [write_model(telling, name=name, files={"my_utils.py": f"NUMBER = {name[-1]}"}) for name in ("a1", "a2")]
+    with load_step(folders[0]) as first, load_step(folders[1]) as second:
+        assert [step.infer({"x": X})["y"][0, 0] for step in (first, second, first)] == [1, 2, 1]
+        assert "my_utils" not in sys.modules
+    assert sys.path == path
+    assert not [name for name in set(sys.modules) - modules if "my_utils" in name or name.startswith("_step")]
+
+
+def test_a_folder_of_files_that_the_step_adds_to_its_path_is_its_own(write_model: WriteModel) -> None:
+    lazily = """
+    def initialize(self, args):
+        import os, sys
+        try:
+            import my_utils
+        except ImportError:
+            sys.path.append(os.path.join(args["model_repository"], "lib"))
+
+    def execute(self, requests):
+        import my_utils
+        return [answer(np.full_like(x_of(request), my_utils.NUMBER)) for request in requests]
+    """
+    folders = [write_model(lazily, name=name) for name in ("a1", "a2")]
+    for folder in folders:
+        (folder / "lib").mkdir()
+        (folder / "lib" / "my_utils.py").write_text(f"NUMBER = {folder.name[-1]}")
+    with load_step(folders[0]) as first, load_step(folders[1]) as second:
+        assert [step.infer({"x": X})["y"][0, 0] for step in (first, second)] == [1, 2]
+
+
 def test_an_import_in_a_thread_of_the_step_finds_the_same_module(write_model: WriteModel) -> None:
     late = """
     def execute(self, requests):
