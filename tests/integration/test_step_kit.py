@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -19,28 +19,40 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from conch_tools.errors import StepFailed
-from conch_tools.step_kit import Request, Step, load_step
+from conch_tools.errors import ContractBroken, StepFailed
+from conch_tools.step_kit import Ensemble, Request, Step, StepRepository
 from conch_tools.step_kit.exchange import ERROR_CODES
 from conch_tools.step_kit.talk import Response
 
 MODELS = Path(__file__).parents[1] / "step_models"
 ANSWER_WAIT_S = 20.0
+LOST_S = 2.0
+"""A request without an answer for so long is not executed again: three executions take milliseconds."""
 GRPC_NAMES = {"INVALID_ARG": "INVALID_ARGUMENT", "UNSUPPORTED": "UNIMPLEMENTED"}
 X = np.array([[1.0, -2.5]], np.float32)
 
 Seen = list[Any]
+WaitUntil = Callable[..., None]
+Steps = dict[str, Step | Ensemble]
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The models, and `pair`: a second `mimic`, whose executions wait for two requests."""
+    """The models, and `pair`: a second `mimic`, whose executions wait for two requests; `again`: a second `patient`,
+    that may put requests back.
+    """
     folder = tmp_path_factory.mktemp("step-models") / "repository"
     shutil.copytree(MODELS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(folder / "mimic", folder / "pair")
     config = (folder / "pair" / "config.pbtxt").read_text()
     waiting = config.replace("dynamic_batching {", "dynamic_batching { max_queue_delay_microseconds: 9000000")
     (folder / "pair" / "config.pbtxt").write_text(waiting)
+    for ensemble in ("wired", "chained"):
+        (folder / ensemble / "1").mkdir()
+    shutil.copytree(folder / "patient", folder / "again")
+    config = (folder / "again" / "config.pbtxt").read_text()
+    iterative = config.replace("dynamic_batching {}", "sequence_batching { iterative_sequence: true }")
+    (folder / "again" / "config.pbtxt").write_text(iterative)
     return folder
 
 
@@ -52,13 +64,9 @@ def real(start_triton: Any, repository: Path) -> Iterator[InferenceServerClient]
 
 
 @pytest.fixture(scope="module")
-def steps(repository: Path) -> Iterator[dict[str, Step]]:
-    names = ("mimic", "pair", "streamer", "shaper")
-    loaded: dict[str, Step] = {name: load_step(repository / name, strict=False) for name in names}
-    loaded["caller"] = load_step(repository / "caller", calls=loaded)
-    yield loaded
-    for step in loaded.values():
-        step.close()
+def steps(repository: Path) -> Iterator[Steps]:
+    with StepRepository(repository, strict=False) as loaded:
+        yield {name: loaded[name] for name in loaded}
 
 
 def seen(response: Response) -> Any:
@@ -74,7 +82,7 @@ def _without_places(message: str) -> str:
     return re.sub(r"(?<=\[)'[^]]*(?=\])", lambda names: ",".join(sorted(names[0].split(","))), message)
 
 
-def in_kit(steps: dict[str, Step], model: str, request: Request) -> Seen:
+def in_kit(steps: Steps, model: str, request: Request) -> Seen:
     (reply,) = steps[model].execute([request])
     return [seen(each) for each in reply.responses]
 
@@ -211,6 +219,25 @@ CASES = {
         for what in ("counting", "last_with_flag", "failing_after_one", "after_the_last", "later", "nothing")
     },
     **{
+        f"coroutine: {what}": ("patient", doing(what, request_id="nine"))
+        for what in ("asking", "asking_a_stream", "raising")
+    },
+    **{
+        f"ensemble: {what}": ("wired", Request({"in": X}, parameters={"do": what}, request_id="eleven"))
+        for what in ("echo", "one_missing", "plain_error", "UNAVAILABLE", "raising")
+    },
+    **{
+        f"ensemble of two: {what}": ("chained", Request({"in": X}, parameters={"do": what}))
+        for what in ("echo", "one_missing", "request_seen")
+    },
+    "ensemble of two: with what is optional": (
+        "chained",
+        Request({"in": X, "word": text(b"a")}, parameters={"do": "request_seen"}),
+    ),
+    "ensemble: only the missing output": ("wired", Request({"in": X}, ["told"], parameters={"do": "one_missing"})),
+    "ensemble: only the other output": ("wired", Request({"in": X}, ["out"], parameters={"do": "one_missing"})),
+    "a request put back": ("again", doing("put_back_twice", request_id="ten")),
+    **{
         f"call: {what}": ("caller", Request({"do": np.array([what.encode()], dtype=np.object_)}))
         for what in (
             "too_early",
@@ -219,6 +246,8 @@ CASES = {
             "refused_by_step",
             "raising",
             "unknown_model",
+            "its_version",
+            "another_version",
             "unknown_output",
             "wrong_input",
             "decoupled",
@@ -231,7 +260,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_kit_answers_as_triton_does(case: str, real: InferenceServerClient, steps: dict[str, Step]) -> None:
+def test_the_kit_answers_as_triton_does(case: str, real: InferenceServerClient, steps: Steps) -> None:
     model, request = CASES[case]
     expected = in_triton(real, model, request)
     got = in_kit(steps, model, request)
@@ -240,10 +269,45 @@ def test_the_kit_answers_as_triton_does(case: str, real: InferenceServerClient, 
     assert repr(got) == repr(expected)
 
 
-def test_an_exception_fails_everything_in_its_execution(real: InferenceServerClient, steps: dict[str, Step]) -> None:
+def test_an_exception_fails_everything_in_its_execution(real: InferenceServerClient, steps: Steps) -> None:
     requests = [doing("echo"), doing("raising")]
     with ThreadPoolExecutor() as callers:
         expected = list(callers.map(lambda request: in_triton(real, "pair", request), requests))
     replies = steps["pair"].execute(requests)
     assert [[seen(each) for each in reply.responses] for reply in replies] == expected
     assert [reply.error is not None and reply.error.whole_execution for reply in replies] == [True, True]
+
+
+def test_a_request_put_back_outside_of_an_iterative_sequence_does_not_come_again(
+    real: InferenceServerClient, steps: Steps
+) -> None:
+    x = InferInput("x", list(X.shape), "FP32")
+    x.set_data_from_numpy(X)
+    with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+        real.infer("patient", [x], parameters={"do": "put_back_twice"}, client_timeout=LOST_S)
+    with pytest.raises(ContractBroken, match="only with `sequence_batching"):
+        steps["patient"].execute([doing("put_back_twice")])
+
+
+def test_a_step_sees_alike_that_its_caller_hung_up(
+    real: InferenceServerClient, steps: Steps, repository: Path, wait_until: WaitUntil
+) -> None:
+    waiting = repository / "patient" / "1" / "waiting"
+    x, hung_up = InferInput("x", list(X.shape), "FP32"), Queue[Any]()
+    x.set_data_from_numpy(X)
+    call = real.async_infer(
+        "patient", [x], lambda result, error: hung_up.put(error), parameters={"do": "until_cancelled"}
+    )
+    wait_until(waiting.exists, "Triton executes the request", ANSWER_WAIT_S)
+    call.cancel()
+    assert "CANCELLED" in str(hung_up.get(timeout=ANSWER_WAIT_S))
+    expected = in_triton(real, "patient", doing("told"))
+
+    waiting.unlink()
+    request = doing("until_cancelled")
+    with ThreadPoolExecutor() as callers:
+        answer = callers.submit(in_kit, steps, "patient", request)
+        wait_until(waiting.exists, "the kit executes the request", ANSWER_WAIT_S)
+        request.cancel()
+        assert answer.result(ANSWER_WAIT_S) == [["CANCELLED", "gone"]]
+    assert in_kit(steps, "patient", doing("told")) == expected

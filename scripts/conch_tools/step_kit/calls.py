@@ -20,6 +20,7 @@ class CalledStep(Protocol):
     """A step as its callers see it."""
 
     name: str
+    version: str
 
     @property
     def decoupled(self) -> bool:
@@ -31,16 +32,23 @@ class CalledStep(Protocol):
 
 Target = CalledStep | Callable[[dict[str, Array]], Mapping[str, Array]]
 """What stands for another model: a step, or a function from its inputs to its outputs, which may raise StepFailed."""
+LATEST = -1
+"""As the version of a model that is asked for."""
+
+
+def is_version(model: CalledStep, wanted: int) -> bool:
+    """Whether the one version that is loaded is the one asked for."""
+    return wanted == LATEST or model.version == str(wanted)
 
 
 def call(targets: Mapping[str, Target], request: InferenceRequest, decoupled: bool) -> list[InferenceResponse]:
     """The responses of the model that the request names; of a decoupled one the last may be empty."""
     name = request.model_called
     target = targets.get(name)
-    if target is None:
-        return _not_started(name, f"Failed for execute the inference request. Model '{name}' is not ready.")
-    if callable(target):
+    if target is not None and callable(target):
         return [_computed(target, request)]
+    if target is None or not is_version(target, request.version_called):
+        return _not_started(name, f"Failed for execute the inference request. Model '{name}' is not ready.")
     if target.decoupled and not decoupled:
         return _not_started(
             name,

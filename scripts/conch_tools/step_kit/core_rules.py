@@ -135,7 +135,7 @@ def _restored(config: Config, tensor: Config, array: Array) -> Array:
 def broken_promises(config: Config, arrays: Arrays, wanted: frozenset[str], rows: int) -> list[str]:
     """What is wrong with the outputs of a request of `rows` rows though Triton lets it through, a sentence each."""
     faults = [
-        f"output `{name}` is missing: Triton answers without it, and an ensemble that needs it comes to a deadlock"
+        f"output `{name}` is missing: Triton answers without it, and asks the next step of an ensemble without it"
         for name in sorted(wanted - arrays.keys())
     ]
     for tensor in config["output"]:

@@ -183,7 +183,7 @@ class InferenceRequest:
             raise TritonModelException(f"Input tensor {of_whom}")
         if "" in requested_output_names:
             raise TritonModelException(f"Requested output name {of_whom}")
-        self.model_called = model_name
+        self.model_called, self.version_called = model_name, model_version
         self._inputs = list(inputs)
         self._wanted = set(requested_output_names)
         self._request_id, self._correlation_id, self._flags, self._timeout = request_id, correlation_id, flags, timeout

@@ -43,7 +43,7 @@ class ModelFolder:
         """
         folder = folder.resolve()
         config = read_config(folder)
-        version = version or _latest(folder)
+        version = version or latest_version(folder)
         if config["backend"] == PYTHON:
             code = folder / version / (config.get("default_model_filename") or MODEL_FILE)
         elif backends is not None:
@@ -81,7 +81,8 @@ def read_config(folder: Path) -> Config:
     return as_json(parsed)
 
 
-def _latest(folder: Path) -> str:
+def latest_version(folder: Path) -> str:
+    """Raises StepNotLoaded for a folder without versions."""
     numbers = [each.name for each in folder.iterdir() if each.is_dir() and each.name.isdigit() and int(each.name)]
     if not numbers:
         raise StepNotLoaded(f"{folder} has no version folder: make `{folder.name}/1`, even if it stays empty")

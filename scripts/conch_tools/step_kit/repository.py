@@ -5,6 +5,7 @@ It stands for the server that steps call and that ensembles get their steps from
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from conch_tools.step_kit.ensemble import Ensemble
-from conch_tools.step_kit.model_folder import ModelFolder, read_config
+from conch_tools.step_kit.model_folder import ModelFolder, latest_version, read_config
 from conch_tools.step_kit.step import Step
 
 
@@ -50,13 +51,14 @@ class StepRepository(Mapping[str, Step | Ensemble]):
         return sum(1 for _ in self)
 
     def close(self) -> None:
-        """Of every step, in the order in which they were loaded."""
-        for model in self._loaded.values():
-            model.close()
-        self._loaded.clear()
+        """Of every step, in the order in which they were loaded. Raises what a `finalize` raises, at the end."""
+        with contextlib.ExitStack() as closing:
+            for model in reversed(self._loaded.values()):
+                closing.callback(model.close)
+            self._loaded.clear()
 
     def _load(self, folder: Path) -> Step | Ensemble:
         config = read_config(folder)
         if "ensemble_scheduling" in config:
-            return Ensemble(config, self)
+            return Ensemble(config, latest_version(folder), self)
         return Step(ModelFolder.read(folder, self._backends, None), self, **self._options)

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +44,7 @@ class Step:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self.name = model.name
+        self.version = model.version
         self.calls: Mapping[str, Target] = {} if calls is None else calls
         """The models that the step may call, by name."""
         self.logs: list[tuple[str, str]] = []
@@ -101,16 +103,19 @@ class Step:
 
         They are executed as Triton's batcher would have it, several together where the model's config.pbtxt allows it.
         Raises ContractBroken for what Triton would not report: a request without an answer, outputs that are not what
-        config.pbtxt says (not with `strict=False`).
+        config.pbtxt says (not with `strict=False`), a request that is put back again and again.
         """
         if self._instance is None:
             raise ContractBroken(f"step `{self.name}` is closed")
         errands = [Errand(self.config, request, self.decoupled, self._strict) for request in requests]
         waiting = [each for each in errands if not each.done.is_set()]
+        deadline = time.monotonic() + self._timeout_s
         while waiting:
             for indices in core_rules.executions(self.config, [each.inputs for each in waiting]):
                 self._execute_together([waiting[index] for index in indices])
             waiting = [each for each in waiting if each.rescheduled()]
+            if waiting:
+                self._require_another_round(deadline)
         if faults := [f"request {number}: {fault}" for number, each in enumerate(errands) for fault in each.faults]:
             raise ContractBroken(f"step `{self.name}` broke its promise to Triton:\n  " + "\n  ".join(faults))
         return [each.reply() for each in errands]
@@ -206,6 +211,19 @@ class Step:
         for each in errands:
             each.wait(self._timeout_s)
 
+    def _require_another_round(self, deadline: float) -> None:
+        """Raises ContractBroken where a request that was put back would not come again, or comes for ever."""
+        if not self.config.get("sequence_batching", {}).get("iterative_sequence"):
+            raise ContractBroken(
+                f"step `{self.name}` puts a request back, and Triton executes it again only with "
+                "`sequence_batching { iterative_sequence: true }` in config.pbtxt: its caller would wait for ever"
+            )
+        if time.monotonic() > deadline:
+            raise ContractBroken(
+                f"step `{self.name}` still puts a request back after {self._timeout_s:g} s: "
+                "its caller would wait for ever; if it is slow, raise `answer_timeout_s`"
+            )
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """An instance executes one batch after the other."""
@@ -268,6 +286,12 @@ class Step:
             self._loop_thread.start()
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         if not self.decoupled:
+            if not wait([future], self._timeout_s).done:
+                future.cancel()
+                raise ContractBroken(
+                    f"the coroutine `execute` of step `{self.name}` has not ended after {self._timeout_s:g} s: "
+                    "its callers would wait for ever; if it is slow, raise `answer_timeout_s`"
+                )
             return future.result()
         future.add_done_callback(self._log_failure)
         return None

@@ -24,10 +24,11 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor("seen", seen)])
 
 
-def ask(model, parameters=None, inputs=None, outputs=("y",)):
+def ask(model, parameters=None, inputs=None, outputs=("y",), version=-1):
     x = pb_utils.Tensor("x", np.array([[1, 2]], np.float32))
     return pb_utils.InferenceRequest(
         model_name=model,
+        model_version=version,
         requested_output_names=list(outputs),
         inputs=[x] if inputs is None else inputs,
         parameters=parameters or {},
@@ -59,6 +60,8 @@ CALLS = {
     "refused_by_step": lambda: heard(ask("mimic", {"do": "UNAVAILABLE"}).exec()),
     "raising": lambda: heard(ask("mimic", {"do": "plain_error"}).exec()),
     "unknown_model": lambda: heard(ask("nobody").exec()),
+    "its_version": lambda: heard(ask("mimic", version=1).exec()),
+    "another_version": lambda: heard(ask("mimic", version=2).exec()),
     "unknown_output": lambda: heard(ask("mimic", outputs=["z"]).exec()),
     "wrong_input": lambda: heard(ask("mimic", inputs=[pb_utils.Tensor("x", np.ones((1, 2)))]).exec()),
     "decoupled": lambda: [heard(each) for each in stream("counting").exec(decoupled=True)],

@@ -15,6 +15,7 @@ from conch_tools.step_kit import Request, load_step
 from .conftest import CONFIG, RAGGED, WriteModel
 
 X = np.array([[1.0, 2.0]], np.float32)
+ITERATIVE = CONFIG.replace("dynamic_batching {}", "sequence_batching { iterative_sequence: true }")
 TELLS_HOW_MANY = """
 def execute(self, requests):
     return [answer(np.full_like(x_of(request), len(requests))) for request in requests]
@@ -162,6 +163,17 @@ def test_another_model_is_a_function_or_a_step(write_model: WriteModel) -> None:
         assert step.infer({"x": X})["y"].tolist() == [[1.0, 2.0]]
 
 
+@pytest.mark.parametrize(("version", "answered"), [(-1, True), (1, True), (2, False)])
+def test_a_called_model_of_another_version_is_not_ready(write_model: WriteModel, version: int, answered: bool) -> None:
+    folder = write_model(CALLING.replace('model_name="other"', f'model_name="other", model_version={version}'))
+    with load_step(write_model(name="other")) as other, load_step(folder, calls={"other": other}) as step:
+        if answered:
+            assert step.infer({"x": X})["y"].tolist() == [[1.0, 2.0]]
+            return
+        with pytest.raises(StepFailed, match="Model 'other' is not ready"):
+            step.infer({"x": X})
+
+
 def test_an_error_of_a_called_model_loses_its_code_as_in_triton(write_model: WriteModel) -> None:
     def full(_: Any) -> Any:
         raise StepFailed("UNAVAILABLE", "Exceeds maximum queue size")
@@ -196,7 +208,7 @@ def test_steps_of_one_name_and_files_of_one_name_live_side_by_side(write_model: 
         "sys.path = [*sys.path, os.path.join(os.path.dirname(__file__), '.')]; import my_utils",
         "import importlib; my_utils = importlib.import_module('my_utils')",
         "from importlib import import_module; my_utils = import_module('my_utils')",
-        "import importlib.util; assert importlib.util.find_spec('json'); my_utils = importlib.import_module('my_utils')",
+        "import importlib.util; importlib.util.find_spec('json'); my_utils = importlib.import_module('my_utils')",
         "my_utils = __import__('my_utils')",
     ],
 )
@@ -329,8 +341,38 @@ def test_a_request_that_the_step_puts_back_is_executed_again(write_model: WriteM
             return [None] * len(requests)
         return [answer(np.full_like(x_of(request), self.rounds)) for request in requests]
     """
-    with load_step(write_model(twice)) as step:
+    with load_step(write_model(twice, ITERATIVE)) as step:
         assert step.infer({"x": X})["y"].tolist() == [[3.0, 3.0]]
+    with (
+        load_step(write_model(twice, name="lost")) as step,
+        pytest.raises(ContractBroken, match="only with `sequence_b"),
+    ):
+        step.infer({"x": X})
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (
+            "async def execute(self, requests):\n    import asyncio\n    await asyncio.sleep(60)\n",
+            "has not ended after",
+        ),
+        (
+            "def execute(self, requests):\n"
+            "    requests[0].set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)\n"
+            "    return [None]\n",
+            "still puts a request back after",
+        ),
+    ],
+    ids=["a coroutine", "a request put back"],
+)
+def test_what_never_ends_is_told_within_the_time_for_an_answer(
+    write_model: WriteModel, methods: str, said: str
+) -> None:
+    folder = write_model(methods, ITERATIVE)
+    with load_step(folder, answer_timeout_s=0.1) as step, pytest.raises(ContractBroken, match=said):
+        step.infer({"x": X})
+    assert "events of small" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_finalize_runs_once_and_a_closed_step_says_so(write_model: WriteModel) -> None:
