@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import re
 import statistics
 import sys
@@ -27,6 +26,7 @@ from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.others import OthersLoad
 from conch_tools.bench.victims import Victim, ask_pipeline, processes_of, tritonserver_of, victims
 from conch_tools.errors import NotRunning, SettingsError
+from conch_tools.files import write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import Pipeline
 from conch_tools.ready import ready
@@ -119,7 +119,7 @@ def bench_heal(
     console.print(f"{this_machine()}; other processes took {others_cores:.2f} cores before the deaths", highlight=False)
     if output is not None:
         figures = _as_json(outages, seconds, concurrency, others_cores)
-        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(output, figures)
     return outages
 
 

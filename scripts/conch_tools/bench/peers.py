@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.util
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from conch_tools.bench.rounds import measure
 from conch_tools.bench.triton import TritonContender
 from conch_tools.build.sources import source_folder
 from conch_tools.errors import SettingsError, UnsuitableMachine
+from conch_tools.files import write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import load_pipelines
 from conch_tools.serve import require_sound
@@ -109,7 +109,7 @@ def bench_peers(
     )
     print_comparison(comparison, console)
     if output is not None:
-        output.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(output, comparison.as_json())
     return comparison
 
 

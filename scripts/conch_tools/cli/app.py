@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from conch_tools import SERVER_VERSION
+from conch_tools.files import require_writable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +26,16 @@ Profile = Annotated[str | None, typer.Option(help="Hardware profile: <model>/con
 Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="A parameter of the request.")
 ]
-Output = Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")]
+
+
+def writable(file: Path | None) -> Path | None:
+    """Of an option that names a file to write: refused before the work, not after. Raises SettingsError."""
+    if file is not None:
+        require_writable(file)
+    return file
+
+
+Output = Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.", callback=writable)]
 
 
 def say(line: str) -> None:

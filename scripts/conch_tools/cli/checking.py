@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from conch_tools.cli.app import Only, Parameters, Profile, app, fail, say
+from conch_tools.cli.app import Only, Output, Parameters, Profile, app, fail, say, writable
+from conch_tools.files import write_whole
 from conch_tools.settings import load_settings
 
 
@@ -55,7 +56,7 @@ def parity(
     against_url: Annotated[str | None, typer.Option(help="Compare with a server at this gRPC address.")] = None,
     profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.", callback=writable)] = None,
 ) -> None:
     """Compare answers with the reference libraries', or with another server's. Exit code 1 when they miss the gate."""
     from rich.console import Console
@@ -71,7 +72,7 @@ def parity(
     else:
         show(verdicts, Console())
     if output is not None:
-        output.write_text(render(verdicts) + "\n", encoding="utf-8")
+        write_whole(output, render(verdicts) + "\n")
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -90,7 +91,7 @@ def xray(
         str | None, typer.Option(metavar="NAME[:VERSION][@HOST:PORT]", help="Another model, compared step by step.")
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest absolute difference that is none.")] = 1e-4,
-    html: Annotated[Path | None, typer.Option(help="Also write a page with everything here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write everything here, as a page.", callback=writable)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
 ) -> None:
@@ -110,7 +111,7 @@ def xray(
 
 @app.command(name="gpu-check")
 def gpu_check(
-    output: Annotated[Path | None, typer.Option(help="Also write the findings here, as JSON.")] = None,
+    output: Output = None,
     only: Only = None,
 ) -> None:
     """Say which GPU, driver and runtimes this machine has, and run every pipeline's samples on what there is."""

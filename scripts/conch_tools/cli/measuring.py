@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conch_tools.bench.deaths import How
-from conch_tools.cli.app import Output, app, bench
+from conch_tools.cli.app import Output, app, bench, writable
 from conch_tools.settings import load_settings
 
 
@@ -26,7 +26,7 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no profile.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a profile that no tuning wrote.")] = False,
     output: Output = None,
-    plot: Annotated[Path | None, typer.Option(help="Where the plot goes, as SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Where the plot goes, as SVG.", callback=writable)] = None,
 ) -> None:
     """Find the settings of a pipeline that answer the most requests a second here, and write them as a profile."""
     from rich.console import Console
@@ -58,7 +58,9 @@ def peers(
 @bench.command()
 def grid(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
-    output: Annotated[Path, typer.Option(help="The grid's file; what it holds already is not measured again.")],
+    output: Annotated[
+        Path, typer.Option(help="The grid's file; what it holds already is not measured again.", callback=writable)
+    ],
     seconds: Annotated[float, typer.Option(help="Measured time of each point.")] = 3.0,
     concurrency: Annotated[int, typer.Option(help="Requests in flight.")] = 16,
 ) -> None:

@@ -6,11 +6,11 @@ Without them it still says what the machine has, names what it lacks to run the 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from conch_tools.errors import ConchError, UnsuitableMachine
+from conch_tools.files import require_writable, write_json
 from conch_tools.gpu_check.findings import look
 from conch_tools.gpu_check.report import machine_text
 
@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="only this one")
     arguments = parser.parse_args()
     try:
+        if arguments.output is not None:
+            require_writable(arguments.output)
         _check(arguments.only, arguments.output)
     except ConchError as problem:
         print(f"conch: {problem}", file=sys.stderr)
@@ -37,7 +39,7 @@ def _check(only: list[str], output: Path | None) -> None:
         findings = look()
         print(machine_text(findings))
         if output is not None:
-            output.write_text(json.dumps(findings.as_json(), indent=2) + "\n", encoding="utf-8")
+            write_json(output, findings.as_json())
         raise UnsuitableMachine(
             f"the pipelines cannot be run without the package {problem.name}: scripts/environment serve"
         ) from problem

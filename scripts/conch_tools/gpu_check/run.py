@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from conch_tools.errors import ConchError, RepositoryError, WrongAnswers
+from conch_tools.files import write_json
 from conch_tools.gpu_check.findings import Findings, look
 from conch_tools.gpu_check.report import machine_text, samples_text
 from conch_tools.gpu_check.samples import serve_samples, unbuilt_models
@@ -35,7 +35,7 @@ def gpu_check(settings: Settings, only: Sequence[str], output: Path | None, say:
         failure, findings = problem, dataclasses.replace(findings, failure=str(problem))
     say(samples_text(findings))
     if output is not None:
-        output.write_text(json.dumps(findings.as_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(output, findings.as_json())
     if failure is not None:
         raise failure
     _require_right_answers(findings)

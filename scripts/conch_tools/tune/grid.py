@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from conch_tools.errors import SettingsError
+from conch_tools.files import command_line, now, write_whole
 from conch_tools.machine import this_machine
 from conch_tools.settings import Settings
 from conch_tools.tune.errors import CandidateRejected
-from conch_tools.tune.files import command_line, now, require_writable, write_whole
 from conch_tools.tune.outcome import candidate_from_json, candidate_json, traffic_json
 from conch_tools.tune.plan import Plan, load_plan
 from conch_tools.tune.report import say
@@ -84,7 +84,6 @@ def bench_grid(settings: Settings, name: str, concurrency: int, seconds: float, 
     """
     if concurrency < 1 or not seconds > 0:
         raise SettingsError("--concurrency must be at least 1 and --seconds above zero")
-    require_writable(file)
     plan = load_plan(settings, name, settings.profile)
     grid = Grid.load(file, name) if file.exists() else Grid(name, concurrency, seconds, about_now())
     if (grid.concurrency, grid.seconds) != (concurrency, seconds):

@@ -20,8 +20,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.check.repository import CONFIG, PROFILES
 from conch_tools.errors import SettingsError
+from conch_tools.files import write_whole
 from conch_tools.tune.errors import ProfileTaken
-from conch_tools.tune.files import write_whole
 
 MARK = "# Written by `conch tune"
 """Begins every file that a tuning wrote."""

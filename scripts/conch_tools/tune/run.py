@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from conch_tools.errors import SettingsError
+from conch_tools.files import command_line, now, require_writable, write_json, write_whole
 from conch_tools.machine import this_machine
 from conch_tools.serve import require_sound
 from conch_tools.settings import Settings
@@ -18,7 +19,6 @@ from conch_tools.signals import Stopped
 from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.explain import bottleneck, busiest_first, finding
 from conch_tools.tune.figures import Measurement, Traffic
-from conch_tools.tune.files import command_line, now, require_writable, write_json, write_whole
 from conch_tools.tune.outcome import Circumstances, Outcome
 from conch_tools.tune.perf_analyzer import PERF_ANALYZER, perf_analyzer
 from conch_tools.tune.plan import Plan, load_plan
@@ -86,9 +86,7 @@ def tune(
         profile.require_writable(options.force)
     settings.state.mkdir(parents=True, exist_ok=True)
     picture = plot or settings.state / f"tune-{options.pipeline}.svg"
-    for file in (picture, output or picture):
-        # Now, and not after ten minutes.
-        require_writable(file)
+    require_writable(picture)
     outcome = _Tuning(settings, options, plan, console).run()
     print_outcome(outcome, console)
     if output is not None:

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from conch_tools.errors import SettingsError
+from conch_tools.files import write_json
 from conch_tools.settings import Settings
 from conch_tools.tune.figures import Measurement, Traffic
-from conch_tools.tune.files import require_writable, write_json
 from conch_tools.tune.grid import Grid, about_now, measuring
 from conch_tools.tune.outcome import candidate_json, median_traffic, traffic_json
 from conch_tools.tune.plan import load_plan
@@ -63,8 +63,6 @@ def bench_tune(
     """
     if rounds < 1 or not seconds > 0:
         raise SettingsError("--rounds must be at least 1 and --seconds above zero")
-    if output is not None:
-        require_writable(output)
     grid = Grid.load(grid_file, name)
     plan = load_plan(settings, name, settings.profile)
     tuned = load_plan(settings, name, profile).current
