@@ -16,7 +16,14 @@
     ├── CorpusError             a file of inputs cannot be read
     ├── StepNotLoaded           the step test kit cannot load a model.py, as Triton could not
     ├── StepFailed              a step under test answered a request with an error
-    └── ContractBroken          a step under test broke its promise to Triton in a way that Triton does not report
+    ├── ContractBroken          a step under test broke its promise to Triton in a way that Triton does not report
+    ├── StoppedEarly            a signal asked to stop before everything was up (serve)
+    ├── Refused                 a server refuses what is asked while a request is followed (xray.server)
+    ├── ControlFailed           Triton refused a change, or did not answer in time (healing.control)
+    ├── ContenderFailed         one of those compared cannot be measured (bench.errors)
+    ├── CandidateRejected       settings that are tried fail, whatever their speed (tune.errors)
+    ├── NothingToTune           a pipeline has no step whose settings could be changed (tune.errors)
+    └── ProfileTaken            a profile of that name was not written by a tuning (tune.errors)
 
 Every message names what is wrong and what to do about it; the command line prints it alone, without a stack trace.
 """

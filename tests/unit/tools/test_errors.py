@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +35,29 @@ def test_every_kind_of_failure_ends_the_command_with_a_code_of_its_own() -> None
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ConchError)]
     assert len(kinds) > 5
     assert all(kind.exit_code > 0 and kind.__doc__ for kind in kinds)
+
+
+def test_the_tree_in_the_docstring_is_the_one_in_the_code() -> None:
+    told: dict[str, str] = {}
+    above: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if branch := re.match(r"( {4,}[ │├└─]*)([A-Z]\w+) {2,}\S", line):
+            depth, name = len(branch[1]), branch[2]
+            above = [each for each in above if each[0] < depth]
+            told[name] = above[-1][1] if above else "Exception"
+            above.append((depth, name))
+    written = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)]
+        for file in Path(errors.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    kinds = {"ConchError": "Exception"}
+    while found := {
+        name: bases[0] for name, bases in written.items() if name not in kinds and bases and bases[0] in kinds
+    }:
+        kinds |= found
+    assert told == kinds
 
 
 def test_a_taken_port_is_told_with_or_without_its_owner() -> None:
