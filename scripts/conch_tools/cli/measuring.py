@@ -20,7 +20,7 @@ def tune(
     minutes: Annotated[float, typer.Option(help="How long all of it may take.")] = 10.0,
     profile: Annotated[str, typer.Option(help="The profile to write: <model>/configs/PROFILE.pbtxt.")] = "tuned",
     requests: Annotated[
-        Path | None, typer.Option(help="Requests to send, a JSON object of inputs a line; else texts or samples.")
+        Path | None, typer.Option(help="Requests to send: text, .jsonl or .csv; else mixed texts, or samples.")
     ] = None,
     generator: Annotated[str, typer.Option(help="Who sends them: conch, or perf_analyzer on PATH.")] = "conch",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no profile.")] = False,

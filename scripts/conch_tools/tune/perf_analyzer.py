@@ -72,28 +72,30 @@ class PerfAnalyzer:
                 )
             except subprocess.TimeoutExpired as problem:
                 raise CandidateRejected(f"perf_analyzer was not done after {problem.timeout:.0f} s") from problem
-            if not report.is_file():
-                said = (done.stderr.strip() or done.stdout.strip())[-LAST_WORDS:]
-                raise CandidateRejected(f"perf_analyzer measured nothing: {said}")
-            return _read(report, concurrency)
+            found = _read(report, concurrency) if done.returncode == 0 and report.is_file() else None
+        if found is None:
+            said = (done.stderr.strip() or done.stdout.strip())[-LAST_WORDS:]
+            raise CandidateRejected(f"perf_analyzer measured nothing (exit code {done.returncode}): {said}")
+        return found
 
 
-def _read(report: Path, concurrency: int) -> Traffic:
-    """From its CSV, whose latencies are in microseconds."""
+def _read(report: Path, concurrency: int) -> Traffic | None:
+    """From its CSV, whose latencies are in microseconds; None where the figures are not in it."""
     with report.open(encoding="utf-8", newline="") as lines:
-        row: dict[str, str] = next(csv.DictReader(lines))
-    return Traffic(
-        concurrency=concurrency,
-        requests_per_s=float(row["Inferences/Second"]),
-        p50_ms=float(row["p50 latency"]) / 1e3,
-        p99_ms=float(row["p99 latency"]) / 1e3,
-    )
+        row: dict[str, str] = next(csv.DictReader(lines), {})
+    try:
+        rate, p50_us, p99_us = (float(row[name]) for name in ("Inferences/Second", "p50 latency", "p99 latency"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Traffic(concurrency, requests_per_s=rate, p50_ms=p50_us / 1e3, p99_ms=p99_us / 1e3)
 
 
 def _plain(value: Any) -> Any:
     """A value of a request in perf_analyzer's JSON: texts and numbers in a list with their shape, bytes as base64 of
-    what goes over the wire, which begins with their length."""
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(struct.pack("<I", len(value)) + value).decode(), "shape": [1]}
-    array = np.asarray(value)
-    return {"content": array.reshape(-1).tolist(), "shape": list(array.shape or (1,))}
+    what goes over the wire, where their length stands before each."""
+    array = np.asarray(value, dtype=np.object_) if isinstance(value, bytes) else np.asarray(value)
+    elements, shape = array.reshape(-1).tolist(), list(array.shape or (1,))
+    if not elements or not all(isinstance(each, bytes) for each in elements):
+        return {"content": elements, "shape": shape}
+    sent = b"".join(struct.pack("<I", len(each)) + each for each in elements)
+    return {"b64": base64.b64encode(sent).decode(), "shape": shape}

@@ -6,14 +6,12 @@ its samples, unless a file names the requests.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.http import InferenceServerClient, InferInput
@@ -23,12 +21,13 @@ from conch_tools.bench.corpus import mixed_length_texts
 from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.load import closed_loop
 from conch_tools.errors import SettingsError
-from conch_tools.pipelines import Pipeline, Sample
+from conch_tools.parity.corpus import inputs_of, read_corpus
+from conch_tools.pipelines import Pipeline
 from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.figures import Traffic
 
 Inputs = Mapping[str, Any]
-"""Public tensor to value, as in the samples of pipeline.toml."""
+"""Public tensor to value, as in the samples of pipeline.toml, or to an array."""
 WARM_UP_S = 0.7
 """Unmeasured beginning of each turn: connections are made, batches form, a new runtime grows its memory."""
 
@@ -86,10 +85,11 @@ def own_generator(config: ModelConfig, inputs: Sequence[Inputs], timeout_s: floa
 def requests_of(pipeline: Pipeline, config: ModelConfig, file: Path | None) -> tuple[Sequence[Inputs], str]:
     """The requests to send, and what they are in words.
 
-    Raises SettingsError for a file that holds none, or one that the pipeline does not take.
+    A file is read as `conch parity --corpus` reads it. Raises CorpusError, with the line, for what is no request.
     """
     if file is not None:
-        return _from_file(pipeline, file), f"the requests of {file}"
+        corpus = read_corpus(file, inputs_of(pipeline.folder / "config.pbtxt"))
+        return corpus.items, f"the requests of {file}"
     if [(each.name, each.data_type) for each in config.input] == [("text", model_config_pb2.TYPE_STRING)]:
         texts = mixed_length_texts()
         return [{"text": text} for text in texts], f"{len(texts)} texts of mixed lengths"
@@ -114,24 +114,6 @@ def wire(inputs: Inputs, config: ModelConfig, host: str) -> bytes:
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + bytes(body)
-
-
-def _from_file(pipeline: Pipeline, file: Path) -> Sequence[Inputs]:
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"{file} cannot be read as text: {problem}") from problem
-    if not lines:
-        raise SettingsError(f'{file} is empty: write a request a line, as {{"text": "Never again."}}')
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(pipeline.sample_inputs(Sample(input=json.loads(line), expect={})))
-        except (ValueError, ValidationError, OSError, TypeError) as problem:
-            raise SettingsError(
-                f"{file}:{number} is no request: {problem}: write a JSON object of inputs and their values"
-            ) from problem
-    return found
 
 
 def _tensor(declared: Any, value: Any, batches: bool) -> InferInput:

@@ -6,6 +6,7 @@ import json
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -43,7 +44,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def generator() -> PerfAnalyzer:
-    inputs: list[dict[str, object]] = [{"text": "a"}, {"text": b"\x89PNG"}, {"text": [1.0, 2.0]}]
+    of_a_file = np.array([b"a", b"\xc3\xbc"], dtype=np.object_)
+    inputs: list[dict[str, object]] = [{"text": "a"}, {"text": b"\x89PNG"}, {"text": [1.0, 2.0]}, {"text": of_a_file}]
     return perf_analyzer(ModelConfig(name="pipe"), inputs)(ADDRESS)
 
 
@@ -56,15 +58,41 @@ def test_figures_come_from_its_report(stand_in: Path) -> None:
 
 def test_requests_travel_in_its_own_form(stand_in: Path) -> None:
     generator().run(1, 1.0)
-    text, image, numbers = json.loads((stand_in / "data.json").read_text())["data"]
+    text, image, numbers, texts = json.loads((stand_in / "data.json").read_text())["data"]
     assert text == {"text": {"content": ["a"], "shape": [1]}}
     assert image == {"text": {"b64": "BAAAAIlQTkc=", "shape": [1]}}
+    assert texts == {"text": {"b64": "AQAAAGECAAAAw7w=", "shape": [2]}}
     assert numbers == {"text": {"content": [1.0, 2.0], "shape": [2]}}
 
 
 def test_its_last_words_say_why_it_measured_nothing(stand_in: Path) -> None:
     (stand_in / "perf_analyzer").write_text("#!/bin/sh\necho 'no such model' >&2\nexit 1\n")
     with pytest.raises(CandidateRejected, match="no such model"):
+        generator().run(1, 1.0)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "",
+        "Concurrency,Inferences/Second,p50 latency,p99 latency\\n",
+        "Concurrency,Throughput\\n8,63.5\\n",
+        "Concurrency,Inferences/Second,p50 latency,p99 latency\\n8,63.5,,\\n",
+        "Concurrency,Inferences/Second,p50 latency,p99 latency\\n8\\n",
+    ],
+)
+def test_a_report_without_figures_is_told_in_its_words(stand_in: Path, report: str) -> None:
+    program = stand_in / "perf_analyzer"
+    escaped = REPORT.encode("unicode_escape").decode()
+    program.write_text(program.read_text().replace(escaped, report) + "echo 'no request was valid' >&2\n")
+    with pytest.raises(CandidateRejected, match=r"exit code 0\): no request was valid"):
+        generator().run(1, 1.0)
+
+
+def test_a_report_of_a_run_that_failed_is_not_believed(stand_in: Path) -> None:
+    program = stand_in / "perf_analyzer"
+    program.write_text(program.read_text() + "echo 'thread failed' >&2\nexit 99\n")
+    with pytest.raises(CandidateRejected, match=r"exit code 99\): thread failed"):
         generator().run(1, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from conch_tools.bench.corpus import CORPUS_SIZE
-from conch_tools.errors import SettingsError
+from conch_tools.errors import CorpusError, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines
 from conch_tools.settings import Settings
 from conch_tools.tune.traffic import requests_of, wire
@@ -48,19 +49,44 @@ def test_a_file_names_a_request_a_line(tmp_path: Path) -> None:
     file = tmp_path / "requests.jsonl"
     file.write_text('{"text": "one"}\n\n{"text": "two"}\n')
     requests, said = requests_of(pipeline("sentiment"), config(CONFIG), file)
-    assert [each["text"] for each in requests] == ["one", "two"]
+    assert [each["text"].tolist() for each in requests] == [[b"one"], [b"two"]]
     assert str(file) in said
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "is empty"), ("\n \n", "is empty"), ('{"text": "a"}\nno', ":2 is no request"), ('["a"]', ":1 is no request")],
+    [
+        ("", "holds no inputs"),
+        ("\n \n", "holds no inputs"),
+        ('{"text": "a"}\n\nno', "jsonl:3: this is no JSON"),
+        ('["a"]', "jsonl:1: this is no JSON object"),
+        ("[" * 100_000, "jsonl:1: this is no JSON"),
+        ('{"text": "a\u2028b\u0085c"}\n{"txt": "a"}', "jsonl:2: there is no `text`"),
+        ('{"text": 5}', "jsonl:1: `text` is 5, not a text"),
+    ],
 )
 def test_a_file_without_requests_is_refused(tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "requests.jsonl"
     file.write_text(content)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(CorpusError, match=said):
         requests_of(pipeline("sentiment"), config(CONFIG), file)
+
+
+@pytest.mark.parametrize("horizon", ["5000000000", "1.5"])
+def test_a_number_that_the_tensor_cannot_hold_is_refused(tmp_path: Path, horizon: str) -> None:
+    forecast = pipeline("forecast")
+    values = {**forecast.sample_inputs(forecast.samples[0]), "horizon": json.loads(horizon)}
+    file = tmp_path / "requests.jsonl"
+    file.write_text(json.dumps(values))
+    with pytest.raises(CorpusError, match="jsonl:1: `horizon` is"):
+        requests_of(forecast, config(CONFIG), file)
+
+
+def test_what_a_file_names_is_sent_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "requests.txt"
+    file.write_text("a b\n", encoding="utf-8")
+    [request], _ = requests_of(pipeline("sentiment"), config(CONFIG), file)
+    assert wire(request, config(CONFIG), "127.0.0.1") == wire({"text": "a b"}, config(CONFIG), "127.0.0.1")
 
 
 def test_a_request_is_one_row_with_binary_tensors() -> None:
