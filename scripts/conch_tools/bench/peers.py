@@ -40,6 +40,7 @@ from conch_tools.files import write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import load_pipelines
 from conch_tools.serve import require_sound
+from conch_tools.server.own import own_settings
 from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
 
@@ -135,7 +136,8 @@ def _contenders(settings: Settings, texts: Sequence[str]) -> Iterator[_Field]:
             for (name, module, _), port in zip(SERVICES, free_ports(len(SERVICES)), strict=True)
         ]
         limit = InProcessLimit(settings.repository, PIPELINE, OUTPUT, texts)
-        conch = running.enter_context(TritonContender(settings, PIPELINE, texts, limit.embeddings))
+        own = running.enter_context(own_settings(settings, "peers"))
+        conch = running.enter_context(TritonContender(own, PIPELINE, texts, limit.embeddings))
         services = []
         for child, (name, _, setup) in zip(children, SERVICES, strict=True):
             child.wait_until_ready()

@@ -13,27 +13,27 @@ from conch_client import Client
 from conch_tools.bench.contenders import Embeddings, HttpApi, HttpLoad, Turn, wire_requests
 from conch_tools.bench.load import Answer
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
 
 
 class TritonContender:
-    """A server of its own on free ports. Use it as a context manager; what it serves must pass `conch check`."""
+    """A server of its own, with settings of its own (`own_settings`). Use it as a context manager; what it serves must
+    pass `conch check`.
+    """
 
     def __init__(
         self, settings: Settings, pipeline: str, texts: Sequence[str], reference: Embeddings, name: str = "Conch"
     ) -> None:
-        http, grpc, metrics = free_ports(3)
         self.name = name
         self.setup = f"embedded Triton, ensemble `{pipeline}`, JSON in, binary out"
         self._pipeline = pipeline
-        self._settings = settings.model_copy(update={"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
+        self._settings = settings
         self._server = EmbeddedServer(ServerOptions(self._settings, models=[pipeline]))
         api = HttpApi(f"/v2/models/{pipeline}/infer", infer_body, read_first_output)
         self._load = HttpLoad(
             name=self.name,
             api=api,
-            address=(settings.host, http),
+            address=(settings.host, settings.http_port),
             requests=wire_requests(api, texts, settings.host),
             reference=reference,
             timeout_s=settings.answer_timeout_s,

@@ -25,7 +25,7 @@ from conch_tools.locks import Locked, only_one
 from conch_tools.parity.protocols import OverGrpc
 from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.ports import free_ports
+from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
 
 Report = Callable[[str], None]
@@ -99,23 +99,13 @@ def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> lis
 
 
 def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], staging: Path, report: Report) -> None:
-    http, grpc, metrics = free_ports(3)
-    trial = settings.model_copy(
-        update={
-            "repository": staging,
-            "state": staging / ".state",
-            "http_port": http,
-            "grpc_port": grpc,
-            "metrics_port": metrics,
-            "response_cache_bytes": 0,
-            "profile": None,
-        }
-    )
     pipelines = load_pipelines(settings.repository, [each.staged.pipeline.name for each in builds])
     _lend(pipelines, settings.repository, staging)
-    with EmbeddedServer(ServerOptions(trial, models=models_of(pipelines))) as server:
-        client = Client(server.grpc_url, timeout_s=settings.start_timeout_s)
-        with client:
+    with contextlib.ExitStack() as running:
+        own = running.enter_context(own_settings(settings, "build"))
+        trial = own.model_copy(update={"repository": staging, "profile": None})
+        server = running.enter_context(EmbeddedServer(ServerOptions(trial, models=models_of(pipelines))))
+        with Client(server.grpc_url, timeout_s=settings.start_timeout_s) as client:
             for each in builds:
                 pipeline = each.staged.pipeline
                 served = check_server(pipeline.name, each.reference, OverGrpc(client))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import time
@@ -14,7 +15,7 @@ from conch_tools.pipelines import FIRST_VERSION, Pipeline, Sample, models_of
 from conch_tools.samples import ask
 from conch_tools.serve import require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.ports import free_ports
+from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
 
 REPEATS = 10
@@ -56,10 +57,10 @@ def serve_samples(settings: Settings, pipelines: Sequence[Pipeline], repeats: in
     """
     names = models_of(pipelines)
     require_sound(settings, names)
-    http, grpc, metrics = free_ports(3)
-    own = settings.model_copy(update={"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
-    started = time.perf_counter()
-    with EmbeddedServer(ServerOptions(own, models=names)) as server:
+    with contextlib.ExitStack() as running:
+        own = running.enter_context(own_settings(settings, "gpu-check"))
+        started = time.perf_counter()
+        server = running.enter_context(EmbeddedServer(ServerOptions(own, models=names)))
         start_s = time.perf_counter() - started
         with Client(server.grpc_url, timeout_s=settings.answer_timeout_s) as client:
             times = [

@@ -9,8 +9,6 @@ keeps serving what it has until Triton swaps the new one in; no request fails by
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +25,7 @@ from conch_tools.pipelines import Pipeline, load_pipelines, models_of
 from conch_tools.ready import served_health
 from conch_tools.serve import needs_auto_complete, require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
-from conch_tools.server.ports import free_ports
+from conch_tools.server.own import own_settings
 from conch_tools.server.record import ServerRecord, key_path, load_lock_path, loading_lock_path
 from conch_tools.settings import Settings
 
@@ -109,13 +107,9 @@ def _tried(
 ) -> dict[str, Config]:
     """Serve the models apart, with the ensembles over them and the pipelines that need them; the models' configurations
     as Triton completed them. Raises what `load` raises for what is wrong."""
-    http, grpc, metrics = free_ports(3)
-    own = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "response_cache_bytes": 0}
     # With those that they use.
     wanted = load_pipelines(settings.repository, [each.name for each in affected]) if affected else []
-    # What changes at run time must not be changed by a trial. Named so that what a killed one leaves is swept.
-    with tempfile.TemporaryDirectory(prefix=f"conch-{os.getpid()}-load-") as state:
-        trial = settings.model_copy(update={**own, "state": Path(state)})
+    with own_settings(settings, "load") as trial:
         tried = list(dict.fromkeys([*models_of(wanted), *models, *over]))
         options = ServerOptions(trial, models=tried, auto_complete=needs_auto_complete(settings))
         with EmbeddedServer(options) as server:

@@ -7,9 +7,10 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rich.console import Console
 from conch_tools.errors import SettingsError
 from conch_tools.files import command_line, now, write_whole
 from conch_tools.machine import this_machine
+from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
 from conch_tools.tune.errors import CandidateRejected
 from conch_tools.tune.outcome import candidate_from_json, candidate_json, traffic_json
@@ -119,11 +121,14 @@ def points_of(plan: Plan, concurrency: int) -> list[Candidate]:
     )
 
 
-def measuring(settings: Settings, plan: Plan) -> TuningServer:
+@contextlib.contextmanager
+def measuring(settings: Settings, plan: Plan) -> Iterator[TuningServer]:
     """A server for a pipeline's plan with our own generator and the requests that tuning sends by default."""
     config = plan.base[plan.pipeline.name]
     inputs, _ = requests_of(plan.pipeline, config, None)
-    return TuningServer(settings, plan, own_generator(config, inputs, settings.answer_timeout_s))
+    generator = own_generator(config, inputs, settings.answer_timeout_s)
+    with own_settings(settings, "tune") as own, TuningServer(own, plan, generator) as server:
+        yield server
 
 
 def about_now() -> dict[str, Any]:

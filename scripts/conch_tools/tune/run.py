@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from conch_tools.errors import SettingsError
 from conch_tools.files import command_line, now, require_writable, write_json, write_whole
 from conch_tools.machine import this_machine
 from conch_tools.serve import require_sound
+from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
 from conch_tools.signals import Stopped
 from conch_tools.tune.errors import CandidateRejected
@@ -62,8 +64,8 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         """Raises SettingsError for values that nothing can be measured with."""
-        if self.concurrency < 1 or not self.minutes > 0:
-            raise SettingsError("--concurrency must be at least 1 and --minutes above zero")
+        if self.concurrency < 1 or not 0 < self.minutes < math.inf:
+            raise SettingsError("--concurrency must be at least 1 and --minutes a number above zero")
         if self.latency_limit_ms is not None and not self.latency_limit_ms > 0:
             raise SettingsError("--latency-limit-ms must be above zero; leave it out for no limit")
         if self.generator not in GENERATORS:
@@ -87,7 +89,8 @@ def tune(
     settings.state.mkdir(parents=True, exist_ok=True)
     picture = plot or settings.state / f"tune-{options.pipeline}.svg"
     require_writable(picture)
-    outcome = _Tuning(settings, options, plan, console).run()
+    with own_settings(settings, "tune") as own:
+        outcome = _Tuning(own, options, plan, console).run()
     print_outcome(outcome, console)
     if output is not None:
         write_json(output, outcome.as_json())

@@ -20,7 +20,6 @@ from conch_tools.healing.control import Control, ControlFailed
 from conch_tools.healing.golden import Symptom, ask_golden
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.memory import memory_of
-from conch_tools.server.ports import free_ports
 from conch_tools.settings import Settings
 from conch_tools.tune.configs import as_json
 from conch_tools.tune.errors import CandidateRejected
@@ -41,15 +40,14 @@ LOG_S = 1.0
 
 
 class TuningServer:
-    """Serves one candidate at a time on free ports. Use it as a context manager."""
+    """Serves one candidate at a time, with settings of its own (`own_settings`). Use it as a context manager."""
 
     def __init__(self, settings: Settings, plan: Plan, generator: Callable[[Address], Generator]) -> None:
-        http, grpc, metrics = free_ports(3)
-        self._settings = settings.model_copy(update={"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
-        self._server = EmbeddedServer(ServerOptions(self._settings, models=plan.models))
+        self._settings = settings
+        self._server = EmbeddedServer(ServerOptions(settings, models=plan.models))
         self._plan = plan
         self._control = Control(self._server.http_url, self._server.admin_key)
-        self._generator = generator(Address(settings.host, http, self._server.grpc_url))
+        self._generator = generator(Address(settings.host, settings.http_port, self._server.grpc_url))
         self._loaded: dict[str, dict[str, Any]] = {}
         self._load_timeout_s = LOAD_MARGIN_S
 
