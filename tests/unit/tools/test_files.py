@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conch_tools.cli.main import app
+import conch_tools.cli.main  # noqa: F401 # enters the commands
+from conch_tools.cli.app import app
 from conch_tools.errors import SettingsError
 from conch_tools.files import require_writable, write_json, write_whole
 
