@@ -70,7 +70,7 @@ class StepImports:
             del sys.modules[name]
         # Under the usual names is what an installed package imported while the step was loaded.
         for name in sys.modules.keys() - self._modules_before:
-            if self._lies_inside(getattr(sys.modules[name], "__file__", None)):
+            if self._lies_inside(_file_of(name)):
                 del sys.modules[name]
         sys.path[:] = [each for each in sys.path if each in self._path_before or not self._lies_inside(each)]
 
@@ -126,7 +126,7 @@ class StepImports:
             if head in sys.builtin_module_names:
                 places: Sequence[str | None] = ()
             elif head in sys.modules:
-                places = [getattr(sys.modules[head], "__file__", None)]
+                places = [_file_of(head)]
             elif (spec := PathFinder.find_spec(head, [*self._path, *sys.path])) is not None:
                 places = [spec.origin, *(spec.submodule_search_locations or ())]
             else:
@@ -143,6 +143,12 @@ class StepImports:
             return False
         place = os.path.realpath(place)
         return any(place == folder or place.startswith(folder + os.sep) for folder in self._folders)
+
+
+def _file_of(loaded: str) -> str | None:
+    """Without `getattr`, which modules that load themselves lazily, as those of six, answer by importing."""
+    file = getattr(sys.modules[loaded], "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else None
 
 
 class _OwnCode(SourceFileLoader):
