@@ -20,6 +20,8 @@
     ├── StoppedEarly            a signal asked to stop before everything was up (serve)
     ├── Refused                 a server refuses what is asked while a request is followed (xray.server)
     ├── ControlFailed           Triton refused a change, or did not answer in time (healing.control)
+    │   └── Unanswered          it did not answer at all (healing.control)
+    ├── AnotherLoad             another `conch load` is under way (healing.load)
     ├── ContenderFailed         one of those compared cannot be measured (bench.errors)
     ├── CandidateRejected       settings that are tried fail, whatever their speed (tune.errors)
     ├── NothingToTune           a pipeline has no step whose settings could be changed (tune.errors)
