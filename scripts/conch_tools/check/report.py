@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conch_tools.check.findings import Finding, Place, Severity, lines_in
 from conch_tools.check.sarif import sarif
+from conch_tools.printable import printable
 
 _QUOTED_CHARACTERS = 100
 
@@ -55,12 +56,7 @@ def _text(findings: Sequence[Finding], root: Path) -> str:
         if finding.code not in explained:
             lines.append(f"  why:  {finding.why}")
             explained.add(finding.code)
-    return "\n".join([*map(_printable, lines), _summary(findings)])
-
-
-def _printable(line: str) -> str:
-    """A line that a terminal shows and does not obey: names in a repository may hold anything, newlines too."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+    return "\n".join([*map(printable, lines), _summary(findings)])
 
 
 def _where(place: Place, root: Path) -> str:

@@ -18,7 +18,7 @@ from conch_tools.errors import NoAnswer
 from conch_tools.parity.asking import Difference, measured, rows_of, stacked, unstacked
 from conch_tools.parity.metrics import compare
 from conch_tools.parity.protocols import Ask, Tensors
-from conch_tools.xray.diff import aligned, counterpart_wire
+from conch_tools.xray.counterparts import aligned, counterpart_wire
 from conch_tools.xray.plan import Plan, Step
 from conch_tools.xray.walk import inputs_of
 

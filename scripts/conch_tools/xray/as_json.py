@@ -15,7 +15,7 @@ from conch_tools.xray.timing import Timing
 
 def plain(report: Report) -> dict[str, Any]:
     """What JSON can say. Infinite and missing numbers are null: JSON has neither."""
-    first = first_divergence(list(report.differences))
+    first = first_divergence(report.differences)
     whole = {
         "problem": report.problem,
         **_examined(report.one),

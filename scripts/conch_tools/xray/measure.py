@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from conch_client import ConchError as ClientError
+from conch_tools.likeness import Array
 from conch_tools.xray.counters import AllCounters, Counters, Round, called, since, summed
 from conch_tools.xray.plan import LATEST, Plan, Step, plan_of
 from conch_tools.xray.server import Refused, Server
-from conch_tools.xray.tensors import Array
 from conch_tools.xray.timing import (
     Called,
     Parts,

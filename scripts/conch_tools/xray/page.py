@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from html import escape
 from importlib.resources import files
 
+from conch_tools.printable import in_html
 from conch_tools.xray.advice import bottleneck_of
 from conch_tools.xray.plan import Plan
 from conch_tools.xray.report import Examined, Report
-from conch_tools.xray.tensors import TensorFacts, printable
+from conch_tools.xray.tensors import TensorFacts
 from conch_tools.xray.timeline import timeline
 from conch_tools.xray.timing import Timing
 from conch_tools.xray.words import difference_ms, difference_words, range_words, sample_words, summary, time_table
@@ -27,7 +27,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 def page_of(report: Report) -> str:
     """The whole document."""
     title = f"x-ray of {report.one.target}"
-    body = [f"<h1>{_said(title)}</h1>", *_examined(report.one)]
+    body = [f"<h1>{in_html(title)}</h1>", *_examined(report.one)]
     if report.other is not None:
         body += [f"<h2>Against {_code(str(report.other.target))}</h2>", *_differences(report)]
         body += [f"<h2>{_code(str(report.other.target))} by itself</h2>", *_examined(report.other)]
@@ -36,7 +36,7 @@ def page_of(report: Report) -> str:
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_said(title)}</title>\n<style>\n{_style()}</style>\n</head>\n<body>\n<main>",
+            f"<title>{in_html(title)}</title>\n<style>\n{_style()}</style>\n</head>\n<body>\n<main>",
             *body,
             "</main>\n</body>\n</html>\n",
         )
@@ -50,7 +50,7 @@ def _style() -> str:
 def _examined(one: Examined) -> Iterator[str]:
     yield f'<p class="soft">Asked at {_code(one.target.url)}.</p>'
     if one.problem:
-        yield f'<p class="bad">{_said(one.problem)}</p>'
+        yield f'<p class="bad">{in_html(one.problem)}</p>'
     yield "<ul>" + "".join(map(_item, (*one.advice, *summary(one)))) + "</ul>"
     if isinstance(one.timing, Timing):
         yield "<h3>Timeline of a request of median length</h3>"
@@ -99,9 +99,9 @@ def _of_step(name: str, tensors: Iterable[TensorFacts]) -> Iterator[str]:
         mean = "" if facts.range is None else f'<br><span class="soft">mean {facts.range.mean:.4g}</span>'
         images = "".join(_image(kind, content) for kind, content in facts.images)
         yield (
-            f"<tr><td>{_code(facts.wire)}</td><td>{_said(facts.described)}<br>"
-            f'<span class="soft">{facts.size_bytes:,} bytes</span></td><td>{_said(range_words(facts))}{mean}</td>'
-            f'<td class="values">{_said(sample_words(facts))}{images}</td></tr>'
+            f"<tr><td>{_code(facts.wire)}</td><td>{in_html(facts.described)}<br>"
+            f'<span class="soft">{facts.size_bytes:,} bytes</span></td><td>{in_html(range_words(facts))}{mean}</td>'
+            f'<td class="values">{in_html(sample_words(facts))}{images}</td></tr>'
         )
 
 
@@ -117,23 +117,19 @@ def _differences(report: Report) -> Iterator[str]:
     yield "</tr></thead><tbody>"
     for each in report.differences:
         names = f"<td>{_code(each.step or '-')}</td><td>{_code(each.other or '-')}</td>"
-        ms = f'<td class="number">{_said(difference_ms(report, each))}</td>'
+        ms = f'<td class="number">{in_html(difference_ms(report, each))}</td>'
         if not each.tensors:
             yield f"<tr>{names}<td></td><td></td>{ms}</tr>"
         for wire, found in each.tensors:
             kind = ' class="bad"' if found.beyond else ""
-            yield f"<tr>{names}<td>{_code(wire)}</td><td{kind}>{_said(found.words)}</td>{ms}</tr>"
+            yield f"<tr>{names}<td>{_code(wire)}</td><td{kind}>{in_html(found.words)}</td>{ms}</tr>"
     yield "</tbody></table></div>"
 
 
 def _item(sentence: str) -> str:
     """A sentence with its names, which stand between backticks, set as code."""
-    return f"<li>{NAMED.sub(AS_CODE, _said(sentence))}</li>"
-
-
-def _said(text: str) -> str:
-    return escape(printable(text))
+    return f"<li>{NAMED.sub(AS_CODE, in_html(sentence))}</li>"
 
 
 def _code(text: str) -> str:
-    return f"<code>{_said(text)}</code>"
+    return f"<code>{in_html(text)}</code>"

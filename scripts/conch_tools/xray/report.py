@@ -7,23 +7,10 @@ from dataclasses import dataclass
 
 from conch_tools.xray.diff import StepDifference
 from conch_tools.xray.plan import Plan, Step
+from conch_tools.xray.target import Target
 from conch_tools.xray.tensors import TensorFacts
 from conch_tools.xray.timing import Timing
 from conch_tools.xray.walk import Walk
-
-
-@dataclass(frozen=True)
-class Target:
-    """A model of a server."""
-
-    model: str
-    version: str
-    """"" for the latest."""
-    url: str
-    """host:port of gRPC."""
-
-    def __str__(self) -> str:
-        return self.model + (f":{self.version}" if self.version else "")
 
 
 @dataclass(frozen=True)

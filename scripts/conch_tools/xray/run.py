@@ -21,9 +21,10 @@ from conch_tools.xray.diff import compared
 from conch_tools.xray.measure import Load, measured
 from conch_tools.xray.page import page_of
 from conch_tools.xray.plan import plan_of
-from conch_tools.xray.report import Examined, Report, Target
+from conch_tools.xray.report import Examined, Report
 from conch_tools.xray.server import Server
 from conch_tools.xray.table import rendered
+from conch_tools.xray.target import Target, target_of
 from conch_tools.xray.tensors import facts_of
 from conch_tools.xray.walk import Parameters, walk
 
@@ -59,7 +60,7 @@ def xray(settings: Settings, name: str, url: str | None, asked: Asked) -> Report
     against = target_of(asked.against, target.url)
     with Server(against.url, _admin_key(settings, against.url), settings.answer_timeout_s) as server:
         other = _examined(server, against, values, parameters, asked)
-    differences = compared(one.plan, one.walk.tensors, other.plan, other.walk.tensors, asked.tolerance)
+    differences = compared(one.plan, one.walk, other.plan, other.walk, asked.tolerance)
     return Report(one, other, tuple(differences), asked.tolerance)
 
 
@@ -71,18 +72,6 @@ def shown(report: Report, console: Console, html: Path | None, as_json: bool) ->
         console.print(rendered(report))
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
-
-
-def target_of(written: str, url: str) -> Target:
-    """NAME[:VERSION][@HOST:PORT], on the server at `url` unless it names one. Raises SettingsError."""
-    rest, mark, elsewhere = written.rpartition("@")
-    named, where = (rest, elsewhere) if mark else (elsewhere, url)
-    model, mark, version = named.rpartition(":")
-    if not mark or not version.isdecimal():
-        model, version = named, ""
-    if not model or not where:
-        raise SettingsError(f"a model is written NAME, NAME:VERSION or NAME@HOST:PORT, got {written!r}")
-    return Target(model, version, where)
 
 
 def _admin_key(settings: Settings, url: str) -> str | None:

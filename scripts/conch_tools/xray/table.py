@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from conch_tools.printable import printable
 from conch_tools.xray.advice import bottleneck_of
 from conch_tools.xray.plan import Plan
 from conch_tools.xray.report import Examined, Report
-from conch_tools.xray.tensors import printable
 from conch_tools.xray.timing import Timing
 from conch_tools.xray.words import difference_ms, difference_words, range_words, sample_words, summary, time_table
 

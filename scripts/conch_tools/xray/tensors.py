@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
+from conch_tools.likeness import Array
+from conch_tools.printable import printable
 
 SHOWN_VALUES = 8
 SHOWN_CHARACTERS = 400
@@ -85,12 +85,6 @@ def as_sent(array: Array) -> Array:
     sent = np.empty(array.shape, dtype=np.object_)
     sent.reshape(-1)[:] = [_bytes(each) for each in array.reshape(-1).tolist()]
     return sent
-
-
-def printable(text: str) -> str:
-    """The text on one line, with what moves a cursor, rings or reorders letters written as its escape. A server's texts
-    may hold anything, and a terminal obeys some of it."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _bytes(value: object) -> bytes:

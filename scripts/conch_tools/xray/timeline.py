@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
+from conch_tools.printable import in_html, printable
 from conch_tools.xray.advice import in_ms
 from conch_tools.xray.plan import Plan
-from conch_tools.xray.tensors import printable
 from conch_tools.xray.timing import Span, Timing
 
 NAMES_WIDTH, BARS_WIDTH, ROW_HEIGHT, BAR_HEIGHT, AXIS_HEIGHT = 230, 620, 30, 18, 26
@@ -39,7 +38,7 @@ def timeline(plan: Plan, timing: Timing) -> str:
     return "".join(
         (
             f'<svg class="xray" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-labelledby="xray-title"><title id="xray-title">When each step of {_said(plan.model)} waited and '
+            f'aria-labelledby="xray-title"><title id="xray-title">When each step of {in_html(plan.model)} waited and '
             f"worked</title><style>{STYLE}</style>",
             *_axis(BARS_WIDTH / scale, scale, AXIS_HEIGHT + rows * ROW_HEIGHT),
             *(
@@ -66,7 +65,7 @@ def _row(span: Span, top: int, scale: float, timing: Timing) -> str:
     bold = " critical" if span.step in timing.path else ""
     y = top + (ROW_HEIGHT - BAR_HEIGHT) / 2
     text_y = top + ROW_HEIGHT / 2 + 5
-    label = f'<text class="end{bold}" x="{NAMES_WIDTH - 8}" y="{text_y:.0f}">{escape(cut)}</text>'
+    label = f'<text class="end{bold}" x="{NAMES_WIDTH - 8}" y="{text_y:.0f}">{in_html(cut)}</text>'
     return label + "".join(_bars(span, y, scale))
 
 
@@ -77,7 +76,7 @@ def _bars(span: Span, y: float, scale: float) -> Iterator[str]:
         x, width = NAMES_WIDTH + start * scale, max(SHORTEST_BAR if ms else 0.0, ms * scale)
         yield (
             f'<rect class="{phase}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}">'
-            f"<title>{_said(span.step)}: {phase} {in_ms(ms)}</title></rect>"
+            f"<title>{in_html(span.step)}: {phase} {in_ms(ms)}</title></rect>"
         )
         start += ms
 
@@ -87,7 +86,3 @@ def _legend(y: int) -> Iterator[str]:
         x = NAMES_WIDTH + place * 100
         yield f'<rect class="{phase}" x="{x}" y="{y - 11}" width="12" height="12"/>'
         yield f'<text x="{x + 18}" y="{y}">{phase}</text>'
-
-
-def _said(text: str) -> str:
-    return escape(printable(text))

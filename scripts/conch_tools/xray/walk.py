@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from conch_client import Client, InferResult
 from conch_client import ConchError as ClientError
-from conch_tools.xray.diff import difference
+from conch_tools.likeness import Array
+from conch_tools.xray.difference import difference
 from conch_tools.xray.plan import Plan, Step
-from conch_tools.xray.tensors import Array, as_sent
+from conch_tools.xray.tensors import as_sent
 
 Parameters = Mapping[str, bool | int | float | str]
 

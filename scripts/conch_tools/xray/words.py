@@ -52,7 +52,7 @@ def difference_words(report: Report) -> list[str]:
         return []
     if other.problem:
         return [f"{other.target}: {other.problem}."]
-    first = first_divergence(list(report.differences))
+    first = first_divergence(report.differences)
     alone = [f"`{each.step or each.other}`" for each in report.differences if not (each.step and each.other)]
     said = [f"Only one of the two has {', '.join(alone)}."] if alone else []
     if first is None:

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from conch_tools.likeness import Array
 from conch_tools.xray.as_json import plain
 from conch_tools.xray.page import page_of
 from conch_tools.xray.plan import plan_of
-from conch_tools.xray.report import Examined, Report, Target
+from conch_tools.xray.report import Examined, Report
 from conch_tools.xray.table import rendered
-from conch_tools.xray.tensors import Array, facts_of
+from conch_tools.xray.target import Target
+from conch_tools.xray.tensors import facts_of
 from conch_tools.xray.timeline import timeline
 from conch_tools.xray.timing import Parts, Request, Span, StepTime, Timing
 from conch_tools.xray.walk import Failure, Walk

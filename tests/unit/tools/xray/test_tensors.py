@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from conch_tools.xray.tensors import SHOWN_CHARACTERS, SHOWN_IMAGE_BYTES, as_sent, facts_of, printable
+from conch_tools.xray.tensors import SHOWN_CHARACTERS, SHOWN_IMAGE_BYTES, as_sent, facts_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 
@@ -41,8 +41,6 @@ def test_a_long_text_is_cut() -> None:
 
 
 def test_what_a_terminal_would_obey_is_written_as_its_escape() -> None:
-    assert printable("a\x1b[2Jb\n\u202ec\x00") == "a\\x1b[2Jb\\n\\u202ec\\x00"
-    assert printable("naïve 雪 …") == "naïve 雪 …"
     assert facts_of("t", "BYTES", np.array(["\x1b]0;x\x07"], dtype=object)).sample == ("\\x1b]0;x\\x07",)
 
 

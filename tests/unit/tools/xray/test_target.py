@@ -3,8 +3,7 @@
 import pytest
 
 from conch_tools.errors import SettingsError
-from conch_tools.xray.report import Target
-from conch_tools.xray.run import target_of
+from conch_tools.xray.target import Target, target_of
 
 
 @pytest.mark.parametrize(
