@@ -140,7 +140,7 @@ class Sample(_Strict):
 class Likeness(_Strict):
     """How far answers may be off from others. What it does not say must be the same."""
 
-    max_abs_difference: Annotated[float, Field(gt=0)]
+    max_abs_difference: Annotated[FiniteFloat, Field(gt=0)]
     """Of every number of an answer."""
     max_flips: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the cases whose best label may be another."""
@@ -153,14 +153,14 @@ class Likeness(_Strict):
 class Gates(_Strict):
     """What a build must reach; one that does not is refused."""
 
-    max_abs_difference: Annotated[float, Field(gt=0)] = 1e-4
+    max_abs_difference: Annotated[FiniteFloat, Field(gt=0)] = 1e-4
     """Of every number of an answer, from the reference library's."""
     variant: Likeness | None = None
     """What another variant, version or server is held against by `conch parity`; without it, the same gate as a build.
     """
-    minimum: Mapping[str, float] = {}
+    minimum: Mapping[str, FiniteFloat] = {}
     """Measured quality by name (`accuracy`, `f1`), which held-out data must reach."""
-    maximum: Mapping[str, float] = {}
+    maximum: Mapping[str, FiniteFloat] = {}
     """Measured error by name (`mase`), which held-out data must stay under."""
 
     def missed_by(self, figures: Mapping[str, float]) -> str | None:

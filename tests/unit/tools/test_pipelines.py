@@ -56,6 +56,9 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
         (SOUND.replace("some-model", ""), "source.package"),
         (SOUND.split("[[samples]]")[0], "samples"),
         (SOUND + "\n[gates]\nminimum = 1.5", "gates.minimum"),
+        (SOUND + "\n[gates]\nmax_abs_difference = inf", "gates.max_abs_difference"),
+        (SOUND + "\n[gates]\nvariant = { max_abs_difference = inf }", "gates.variant.max_abs_difference"),
+        (SOUND + "\n[gates]\nmaximum = { mase = inf }", "gates.maximum.mase"),
     ],
 )
 def test_a_fault_is_named_with_its_file_and_field(tmp_path: Path, content: str, said: str) -> None:
