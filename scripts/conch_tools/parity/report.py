@@ -13,6 +13,7 @@ from rich.text import Text
 
 from conch_tools.parity.asking import Outcome
 from conch_tools.parity.verdict import Example, Verdict, shortened
+from conch_tools.printable import printable
 
 SHOWN_EXAMPLES = 3
 
@@ -22,21 +23,21 @@ def show(verdicts: Sequence[Verdict], console: Console) -> None:
     console.print(_table(verdicts))
     for verdict in verdicts:
         for line in _told(verdict):
-            console.print(Text(line), soft_wrap=True)
+            console.print(_text(line), soft_wrap=True)
 
 
 def render(verdicts: Sequence[Verdict]) -> str:
-    """Everything, as JSON."""
+    """Everything, as JSON in ASCII: no terminal obeys what a model answered, and every one can write it."""
     date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     passed = all(verdict.passed for verdict in verdicts)
     found = {"date": date, "passed": passed, "pipelines": [verdict.as_json() for verdict in verdicts]}
-    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(found, indent=2, allow_nan=False)
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
     """Of the figures that say something of any of the pipelines."""
     rows = [_figures(outcome) for verdict in verdicts for outcome in verdict.outcomes]
-    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    columns = list(dict.fromkeys(name for row in rows for name in row if any(each[name] for each in rows)))
     table = Table(box=box.SIMPLE_HEAD, highlight=False, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("pipeline", overflow="fold")
     table.add_column("asked", no_wrap=True)
@@ -47,8 +48,10 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
         name = verdict.pipeline
         for outcome in verdict.outcomes:
             figures, gate = _figures(outcome), "fails" if verdict.missed[outcome.way] else "passes"
-            table.add_row(*map(Text, (name, outcome.way, *(figures[column] for column in columns), gate)))
+            table.add_row(*map(_text, (name, outcome.way, *(figures[column] for column in columns), gate)))
             name = ""
+        if verdict.problem is not None:
+            table.add_row(*map(_text, (name, "", *("" for _ in columns), "fails")))
     return table
 
 
@@ -68,6 +71,9 @@ def _told(verdict: Verdict) -> Iterator[str]:
     """What is said of a pipeline below the table."""
     gate = f"the gate is {verdict.gate.max_abs_difference:.0e}"
     examples = verdict.examples
+    if verdict.problem is not None:
+        yield f"{verdict.pipeline} cannot be compared with {verdict.compared_with}: {verdict.problem}"
+        return
     if not examples:
         yield f"{verdict.pipeline} gives the answers of {verdict.compared_with} ({gate})."
         return
@@ -93,3 +99,7 @@ def _of_different_cases(examples: Sequence[Example]) -> list[Example]:
     for each in examples:
         found.setdefault(each.place, each)
     return list(found.values())
+
+
+def _text(said: str) -> Text:
+    return Text(printable(said))

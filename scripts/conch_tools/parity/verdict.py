@@ -40,11 +40,18 @@ class Verdict:
     corpus: Corpus
     divergence: Divergence | None
     """None when nothing differs."""
+    problem: str | None = None
+    """Why nothing could be compared."""
+
+    @classmethod
+    def of_problem(cls, pipeline: str, compared_with: str, gate: Likeness, problem: str) -> Verdict:
+        """A pipeline that could not be compared, which is no reason to forget the others."""
+        return cls(pipeline, compared_with, gate, (), Corpus(()), None, problem)
 
     @property
     def passed(self) -> bool:
         """Whether every way of asking passes the gate."""
-        return not any(self.missed.values())
+        return self.problem is None and not any(self.missed.values())
 
     @property
     def missed(self) -> Mapping[str, list[str]]:
@@ -73,6 +80,7 @@ class Verdict:
             "pipeline": self.pipeline,
             "compared_with": self.compared_with,
             "passed": self.passed,
+            "problem": self.problem,
             "gate": self.gate.model_dump(),
             "ways": [
                 {

@@ -71,6 +71,27 @@ def test_a_refusal_is_told_as_any_difference() -> None:
     assert "  case 1, one by one: refused; input: 'fine\\nroom'" in printed(verdict(None, *EXPECTED[1:]))
 
 
+def test_what_a_model_answered_is_shown_and_no_terminal_obeys_it() -> None:
+    hostile = verdict(ranking("\x1b[2J\u202e\ud800", "bad", 0.75), *EXPECTED[1:])
+    told = "\n".join(printed(hostile))
+    assert "`label` is \\x1b[2J\\u202e\\ud800, expected is good" in told
+    assert "\x1b" not in told
+    assert render([hostile]).isascii()
+    assert json.loads(render([hostile]))["pipelines"][0]["differing"][0]["problem"].startswith("`label` is \x1b[2J")
+
+
+def test_a_pipeline_that_could_not_be_compared_is_told_beside_the_others() -> None:
+    lost = Verdict.of_problem("reviews", "PyTorch", Likeness(max_abs_difference=TOLERANCE), "its server is gone")
+    assert printed(lost)[-1] == "reviews cannot be compared with PyTorch: its server is gone"
+    file = io.StringIO()
+    show([verdict(*EXPECTED), lost], Console(file=file, width=80))
+    rows = [line.split() for line in file.getvalue().splitlines() if line.startswith("reviews ")]
+    assert [row[-1] for row in rows[:2]] == ["passes", "fails"]
+    found = json.loads(render([verdict(*EXPECTED), lost]))
+    assert [each["passed"] for each in found["pipelines"]] == [True, False] and not found["passed"]
+    assert found["pipelines"][1]["problem"] == "its server is gone"
+
+
 def test_json_holds_every_case_and_no_number_that_json_lacks() -> None:
     found = json.loads(render([verdict(ranking("good", "bad", float("nan")), *EXPECTED[1:])]))
     assert found["passed"] is False
