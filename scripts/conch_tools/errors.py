@@ -13,6 +13,7 @@
     ├── NotRunning              there is no server of this checkout to stop or to ask
     ├── WrongAnswers            the server runs, but a pipeline answers its sample wrongly
     ├── NoAnswer                a server refuses a request that is to be compared
+    ├── NoAnswerInTime          a server lets such a request wait
     ├── CorpusError             a file of inputs cannot be read
     ├── StepNotLoaded           the step test kit cannot load a model.py, as Triton could not
     ├── StepFailed              a step under test answered a request with an error
@@ -164,6 +165,20 @@ class WrongAnswers(ConchError):
 
 class NoAnswer(ConchError):
     """A server refuses, or does not answer, a request whose answer is to be compared."""
+
+
+class NoAnswerInTime(ConchError):
+    """A server lets a request whose answer is to be compared wait; the next ones would wait as long."""
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(model, problem)
+        self.model, self._problem = model, problem
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.model}` does not answer in time ({self._problem}): see whether its server is well, or raise "
+            "CONCH_ANSWER_TIMEOUT_S"
+        )
 
 
 class CorpusError(ConchError):

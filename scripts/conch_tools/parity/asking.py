@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from conch_tools.build.reference import Item, Rows
 from conch_tools.errors import NoAnswer
 from conch_tools.parity.figures import Figures, figures_of
 from conch_tools.parity.metrics import Case, Row, compare, ranks, vectors_in
-from conch_tools.parity.protocols import CALLERS, Ask, Tensors
+from conch_tools.parity.protocols import CALLERS, LATEST, Ask, Tensors
 
 BATCH_SIZES = (2, 7, 32)
 ALONE = "one by one"
@@ -40,7 +40,15 @@ class Answer:
     """The cases of its request, itself among them."""
 
 
-Way: TypeAlias = Callable[[Ask, str, Sequence[Item]], list[Answer]]
+Send: TypeAlias = Callable[[Sequence[int]], list[Answer]]
+"""Asks some cases, by their places in the corpus, in one request."""
+
+
+class Way(Protocol):
+    """One way of asking."""
+
+    def __call__(self, ask: Ask, model: str, items: Sequence[Item], version: str = LATEST) -> list[Answer]:
+        """Ask every case once."""
 
 
 @dataclass(frozen=True)
@@ -64,26 +72,38 @@ class Outcome:
     """Those that say something else come first, else in the order asked."""
 
 
-def one_by_one(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
+def one_by_one(ask: Ask, model: str, items: Sequence[Item], version: str = LATEST) -> list[Answer]:
     """One request after the other, a case each."""
-    return [answer for index in range(len(items)) for answer in _asked(ask, model, items, [index])]
+    send = _sender(ask, model, items, version)
+    return [answer for index in range(len(items)) for answer in send([index])]
 
 
-def in_batches(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
+def in_batches(ask: Ask, model: str, items: Sequence[Item], version: str = LATEST) -> list[Answer]:
     """Requests of 2, 7 and 32 cases in turns, none larger than the model takes."""
+    send = _sender(ask, model, items, version)
     batches = batches_of(len(items), max(1, ask.largest_batch(model)))
-    groups = [group for batch in batches for group in alike(items, batch)]
-    return [answer for group in groups for answer in _asked(ask, model, items, group)]
+    return [answer for batch in batches for group in alike(items, batch) for answer in send(group)]
 
 
-def concurrently(ask: Ask, model: str, items: Sequence[Item]) -> list[Answer]:
-    """Single requests of 32 callers at once."""
-    with ThreadPoolExecutor(CALLERS) as callers:
-        asked = callers.map(lambda index: _asked(ask, model, items, [index]), range(len(items)))
-        return [answer for answers in asked for answer in answers]
+def concurrently(ask: Ask, model: str, items: Sequence[Item], version: str = LATEST) -> list[Answer]:
+    """Single requests of 32 callers at once. Whatever is raised, Ctrl-C included, does not wait for the others."""
+    send = _sender(ask, model, items, version)
+    callers = ThreadPoolExecutor(CALLERS)
+    try:
+        answers = [answer for some in callers.map(lambda index: send([index]), range(len(items))) for answer in some]
+    except BaseException:
+        callers.shutdown(wait=False, cancel_futures=True)
+        raise
+    callers.shutdown()
+    return answers
 
 
 WAYS: Mapping[str, Way] = {ALONE: one_by_one, BATCHES: in_batches, CONCURRENT: concurrently}
+
+
+def ways_of(ask: Ask, model: str) -> Mapping[str, Way]:
+    """The ways in which a model can be asked: one without batches in no batches."""
+    return {way: asked for way, asked in WAYS.items() if way != BATCHES or ask.largest_batch(model) > 0}
 
 
 def batches_of(cases: int, largest: int = max(BATCH_SIZES)) -> Iterator[range]:
@@ -123,14 +143,19 @@ def unstacked(tensors: Tensors, batch: Sequence[int]) -> list[Answer]:
     return [Answer(index, row, None, batch) for index, row in zip(batch, rows, strict=True)]
 
 
-def measured(way: str, answers: Sequence[Answer], expected: Sequence[Row | None], tolerance: float) -> Outcome:
-    """Compare answers with those expected of the same cases, by their place in the corpus. None: a refusal."""
+def measured(
+    way: str, answers: Sequence[Answer], expected: Sequence[Row | None], tolerance: float, of_step: bool = False
+) -> Outcome:
+    """Compare answers with those expected of the same cases, by their place in the corpus. None: a refusal.
+
+    `of_step`: they are a step's, not the whole pipeline's.
+    """
     known = [row for row in expected if row is not None]
     vectors = vectors_in(known)
     cases: list[Case] = []
     differences: list[Difference] = []
     for answer in answers:
-        case = _case(answer, expected[answer.index], vectors)
+        case = _case(answer, expected[answer.index], vectors, of_step)
         cases.append(case)
         problem = case.problem(tolerance)
         if problem is not None:
@@ -144,16 +169,23 @@ def rows_of(outputs: Mapping[str, Rows]) -> list[Row]:
     return [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
 
 
-def _case(answer: Answer, expected: Row | None, vectors: frozenset[str]) -> Case:
+def _case(answer: Answer, expected: Row | None, vectors: frozenset[str], of_step: bool) -> Case:
     if answer.row is None:
         return Case({}, unlike=None if expected is None else answer.problem)
     if expected is None:
         return Case({}, unlike="there is an answer where a refusal is expected")
-    return compare(expected, answer.row, vectors)
+    return compare(expected, answer.row, vectors, of_step)
 
 
-def _asked(ask: Ask, model: str, items: Sequence[Item], batch: Sequence[int]) -> list[Answer]:
-    try:
-        return unstacked(ask(model, stacked(items, batch)), batch)
-    except NoAnswer as problem:
-        return [Answer(index, None, str(problem), batch) for index in batch]
+def _sender(ask: Ask, model: str, items: Sequence[Item], version: str) -> Send:
+    has_batches = ask.largest_batch(model) > 0
+
+    def send(batch: Sequence[int]) -> list[Answer]:
+        try:
+            if has_batches:
+                return unstacked(ask(model, stacked(items, batch), version), batch)
+            return [Answer(index, ask(model, items[index], version), None, [index]) for index in batch]
+        except NoAnswer as problem:
+            return [Answer(index, None, str(problem), batch) for index in batch]
+
+    return send

@@ -7,21 +7,26 @@ What is measured follows from what the expected answer holds, whoever gave it:
   and got. Their numbers with a fraction are compared, everything else of a thing must be the same;
 - whole numbers and other texts are the same or not;
 - all other numbers have a worst difference, and vectors (rows that are all of one length) a cosine.
+
+What is the same, and how far numbers are apart, is conch_tools.likeness's to say; here it becomes counts and sentences.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from conch_tools.likeness import Array, json_in, kind_of, largest_difference, parted, text_of
 
 LABEL, SCORE = "label", "score"
-Array = npt.NDArray[Any]
+TOKENS = "input_ids"
+"""What steps pad with zeros to the longest of their request."""
 Row = Mapping[str, Array]
 """One answer: output tensors by name, without a batch dimension."""
 
@@ -57,7 +62,7 @@ class Case:
     """What one answer is off by, tensor by tensor."""
 
     differences: dict[str, float]
-    """Worst absolute difference of each tensor's numbers; infinite for another shape and for what is no number."""
+    """Worst absolute difference of each tensor's numbers; infinite for another shape, and where one alone is NaN."""
     flip: Flip | None = None
     shared: Shared | None = None
     """None where the answer holds no things."""
@@ -72,6 +77,10 @@ class Case:
     def difference(self) -> float:
         """The worst of all its numbers."""
         return max(self.differences.values(), default=0.0)
+
+    def is_unlike(self, sentence: str) -> None:
+        """Note what is not the same; what was noted first stays."""
+        self.unlike = self.unlike or sentence
 
     @property
     def says_something_else(self) -> bool:
@@ -104,43 +113,38 @@ def _are_vectors(arrays: Sequence[Array]) -> bool:
     return all(array.ndim == 1 and array.dtype.kind == "f" for array in arrays) and len(sizes) == 1 and sizes != {1}
 
 
-def compare(expected: Row, got: Row, vectors: frozenset[str] = frozenset()) -> Case:
-    """Measure one answer by another."""
+def compare(expected: Row, got: Row, vectors: frozenset[str] = frozenset(), of_step: bool = False) -> Case:
+    """Measure one answer by another.
+
+    The answer of a step may hold more than is expected of it, and its token ids may be padded.
+    """
     case = Case({})
     for name, want in sorted(expected.items()):
         if name not in got:
-            case.unlike = case.unlike or f"`{name}` is missing"
-        elif name == SCORE and LABEL in expected:
-            continue  # compared with its labels
-        elif name == LABEL and SCORE in expected and SCORE in got:
-            _compare_ranking(case, expected, got)
-        elif want.dtype.kind in "OSU":
+            case.is_unlike(f"`{name}` is missing")
+        elif kind_of(want) != kind_of(got[name]):
+            case.is_unlike(f"`{name}` holds {kind_of(got[name])}, expected are {kind_of(want)}")
+        elif name in (LABEL, SCORE) and {LABEL, SCORE} <= expected.keys() & got.keys():
+            if name == LABEL and kind_of(expected[SCORE]) == kind_of(got[SCORE]):
+                _compare_ranking(case, expected, got)
+        elif kind_of(want) == "texts":
             _compare_texts(case, name, want, got[name])
-        elif want.dtype.kind in "iub":
-            if not _same_numbers(want, got[name]):
-                case.unlike = case.unlike or f"`{name}` is {got[name].tolist()}, expected is {want.tolist()}"
-        else:
+        elif kind_of(want) == "numbers with a fraction":
             case.differences[name] = largest_difference(got[name], want)
             if name in vectors:
                 similar = cosine(got[name], want)
                 case.cosine = similar if case.cosine is None else min(case.cosine, similar)
+        elif not np.array_equal(_without_padding(got[name], want) if of_step and name == TOKENS else got[name], want):
+            case.is_unlike(f"`{name}` is {got[name].tolist()}, expected is {want.tolist()}")
+    for name in sorted(got.keys() - expected.keys()) if not of_step else ():
+        case.is_unlike(f"`{name}` is not expected")
     return case
-
-
-def largest_difference(answer: Array, expected: Array) -> float:
-    """The largest absolute difference; infinite when shapes differ or a value is not a number."""
-    if answer.shape != expected.shape or answer.dtype.kind not in "fiub":
-        return float("inf")
-    if answer.size == 0:
-        return 0.0
-    difference = float(np.max(np.abs(answer.astype(np.float64) - expected.astype(np.float64))))
-    return difference if np.isfinite(difference) else float("inf")
 
 
 def cosine(one: Array, other: Array) -> float:
     """Of the angle between two vectors [n]; 0 where one has no direction (zeros, no numbers, another n), 1 if both are
     zero."""
-    if one.shape != other.shape or one.dtype.kind not in "fiub":
+    if one.shape != other.shape:
         return 0.0
     left, right = one.astype(np.float64), other.astype(np.float64)
     lengths = float(np.linalg.norm(left) * np.linalg.norm(right))
@@ -151,76 +155,69 @@ def cosine(one: Array, other: Array) -> float:
 
 
 def _compare_ranking(case: Case, expected: Row, got: Row) -> None:
-    wanted, given = ([text_of(each) for each in row[LABEL].ravel()] for row in (expected, got))
-    if len(wanted) != len(given) or not wanted:
-        if wanted != given:
-            case.unlike = case.unlike or f"`{LABEL}` has {len(given)} labels, expected are {len(wanted)}"
+    wanted, given = ([text_of(each) for each in row[LABEL].flat] for row in (expected, got))
+    if expected[LABEL].ndim != got[LABEL].ndim:
+        case.is_unlike(_another_shape(LABEL, expected[LABEL], got[LABEL]))
         return
-    scores, other = _scores(wanted, expected[SCORE]), _scores(given, got[SCORE])
-    if wanted[0] != given[0]:
-        best = scores[wanted[0]]
-        gap = best - scores.get(given[0], 0.0)
+    if len(wanted) != len(given):
+        case.is_unlike(f"`{LABEL}` has {len(given)} labels, expected are {len(wanted)}")
+        return
+    if wanted[:1] != given[:1]:
+        scores = dict(reversed(_by_label(wanted, expected[SCORE])))
+        gap = scores.get(wanted[0], math.nan) - scores.get(given[0], 0.0)
         # Of labels that tie to the last bit either may come first.
         if not gap <= 0:
             case.flip = Flip(wanted[0], given[0], gap)
-    if scores.keys() == other.keys():
-        pairs = [(other[label], score) for label, score in scores.items()]
-        case.differences[SCORE] = largest_difference(*(np.array(side) for side in zip(*pairs, strict=True)))
+    if expected[SCORE].shape != got[SCORE].shape:
+        case.differences[SCORE] = math.inf
+    elif sorted(wanted) == sorted(given):
+        sides = (_by_label(given, got[SCORE]), _by_label(wanted, expected[SCORE]))
+        case.differences[SCORE] = largest_difference(*(np.array([score for _, score in side]) for side in sides))
     elif case.flip is None:
-        unknown = sorted(other.keys() - scores.keys())
-        case.unlike = case.unlike or f"`{LABEL}` holds {', '.join(unknown)}, which is not expected"
+        unknown = sorted(set(given) - set(wanted)) or sorted(given)
+        case.is_unlike(f"`{LABEL}` holds {', '.join(unknown)}, which is not expected")
 
 
-def _scores(labels: Sequence[str], scores: Array) -> dict[str, float]:
-    """By label; of a label that is there twice the first counts. A score that is missing is no number."""
-    flat = scores.astype(np.float64).ravel().tolist()
-    flat += [float("nan")] * (len(labels) - len(flat))
-    return dict(reversed(list(zip(labels, flat, strict=False))))
+def _by_label(labels: Sequence[str], scores: Array) -> list[tuple[str, float]]:
+    """Each label with its score, in the order of the labels; of the same label that is there twice, as they came."""
+    return sorted(zip(labels, scores.ravel().tolist(), strict=False), key=lambda pair: pair[0])
 
 
 def _compare_texts(case: Case, name: str, want: Array, got: Array) -> None:
-    wanted, given = [text_of(each) for each in want.ravel()], [text_of(each) for each in np.ravel(got)]
-    expected, found = _things_in(wanted), _things_in(given)
-    if expected is not None and found is not None:
-        _compare_things(case, name, expected, found)
-    elif wanted != given:
-        case.unlike = case.unlike or f"`{name}` is {', '.join(given)}, expected is {', '.join(wanted)}"
-
-
-def _things_in(texts: Sequence[str]) -> list[Any] | None:
-    """The elements of lists and the objects that the texts are in JSON; None when one of them is neither."""
-    things: list[Any] = []
-    for text in texts:
-        try:
-            value = json.loads(text)
-        except ValueError:
-            return None
-        if not isinstance(value, dict | list):
-            return None
-        things += value if isinstance(value, list) else [value]
-    return things
+    if want.shape != got.shape:
+        case.is_unlike(_another_shape(name, want, got))
+        return
+    for wanted, given in zip(map(text_of, want.flat), map(text_of, got.flat), strict=True):
+        expected, found = json_in(wanted), json_in(given)
+        if isinstance(expected, list) and isinstance(found, list):
+            _compare_things(case, name, expected, found)
+        elif isinstance(expected, dict) and isinstance(found, dict):
+            _compare_things(case, name, [expected], [found])
+        elif wanted != given:
+            case.is_unlike(f"`{name}` is {given}, expected is {wanted}")
 
 
 def _compare_things(case: Case, name: str, expected: Sequence[Any], got: Sequence[Any]) -> None:
-    wanted, given = [_without_fractions(each) for each in expected], [_without_fractions(each) for each in got]
-    waiting: dict[str, list[Any]] = defaultdict(list)
-    for identity, thing in zip(given, got, strict=True):
-        waiting[identity].append(thing)
-    both, worst, lacking = 0, 0.0, []
-    for identity, thing in zip(wanted, expected, strict=True):
+    """Elements of two lists, or an object each. Things are the same when all is but their numbers with a fraction."""
+    wanted, given = [parted(each) for each in expected], [parted(each) for each in got]
+    waiting: dict[str, list[tuple[Any, list[float]]]] = defaultdict(list)
+    for thing, (identity, fractions) in zip(got, given, strict=True):
+        waiting[identity].append((thing, fractions))
+    both, worst, lacking = 0, case.differences.get(name, 0.0), []
+    for thing, (identity, fractions) in zip(expected, wanted, strict=True):
         if waiting[identity]:
             both += 1
-            other = waiting[identity].pop(0)
-            pairs = zip(_fractions(other), _fractions(thing), strict=True)
-            worst = max([worst, *(largest_difference(np.array(one), np.array(two)) for one, two in pairs)])
+            _, others = waiting[identity].pop(0)
+            worst = max(worst, largest_difference(np.array(others), np.array(fractions)))
         else:
             lacking.append(thing)
     case.differences[name] = worst
     case.shared = (case.shared or Shared()) + Shared(both, len(expected), len(got))
-    if both == len(expected) == len(got):
-        case.unlike = case.unlike or (None if wanted == given else f"`{name}` holds the same in another order")
-    else:
-        case.things = case.things or _which_differ(name, lacking, [each for rest in waiting.values() for each in rest])
+    if not both == len(expected) == len(got):
+        surplus = [thing for rest in waiting.values() for thing, _ in rest]
+        case.things = case.things or _which_differ(name, lacking, surplus)
+    elif [identity for identity, _ in wanted] != [identity for identity, _ in given]:
+        case.is_unlike(f"`{name}` holds the same in another order")
 
 
 def _which_differ(name: str, lacking: Sequence[Any], surplus: Sequence[Any]) -> str:
@@ -229,33 +226,9 @@ def _which_differ(name: str, lacking: Sequence[Any], surplus: Sequence[Any]) -> 
     return f"`{name}` {' and '.join(said)}"
 
 
-def _without_fractions(thing: Any) -> str:
-    """What a thing is called by: all of it but its numbers with a fraction, which may be off a little."""
-    return json.dumps(_masked(thing), sort_keys=True)
+def _another_shape(name: str, want: Array, got: Array) -> str:
+    return f"`{name}` has the shape {list(got.shape)}, expected is {list(want.shape)}"
 
 
-def _masked(thing: Any) -> Any:
-    if isinstance(thing, dict):
-        return {key: _masked(value) for key, value in thing.items()}
-    if isinstance(thing, list):
-        return [_masked(value) for value in thing]
-    return "a fraction" if isinstance(thing, float) else thing
-
-
-def _fractions(thing: Any) -> Iterator[float]:
-    """The numbers with a fraction in a thing, in the order of its sorted keys."""
-    if isinstance(thing, float):
-        yield thing
-    elif isinstance(thing, dict | list):
-        for value in [thing[key] for key in sorted(thing)] if isinstance(thing, dict) else thing:
-            yield from _fractions(value)
-
-
-def _same_numbers(want: Array, got: Array) -> bool:
-    """Rows of token ids are padded with zeros to the longest of their request."""
-    return got.dtype.kind in "iub" and np.array_equal(got[: len(want)], want) and not got[len(want) :].any()
-
-
-def text_of(value: object) -> str:
-    """An element of a BYTES tensor, which comes as bytes over HTTP and as text from conch_client."""
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+def _without_padding(got: Array, want: Array) -> Array:
+    return got if got[len(want) :].any() else got[: len(want)]

@@ -51,7 +51,7 @@ def first_wrong_step(pipeline: str, reference: Reference, ask: Ask, way: str, di
             answer = ask(step.model, {name: inputs[name] for name in ask.inputs(step.model) if name in inputs})
         except NoAnswer as problem:
             return Divergence(step.model, str(problem))
-        outcome = measured(step.model, unstacked(answer, batch), rows_of(step.outputs), reference.tolerance)
+        outcome = measured(step.model, unstacked(answer, batch), rows_of(step.outputs), reference.tolerance, True)
         if outcome.differences:
             return Divergence(step.model, outcome.differences[0].problem)
         inputs.update(as_inputs(chosen(step.outputs, batch)))
@@ -65,7 +65,8 @@ def first_diverging_step(one: Served, other: Served, item: Item, tolerance: floa
     It is `other` itself when the steps do not correspond, or when each alone agrees.
     """
     whole = other.plan.model
-    tensors: dict[str, npt.NDArray[Any]] = stacked([item], [0])
+    has_batches = one.plan.config.get("max_batch_size", 0) > 0
+    tensors: dict[str, npt.NDArray[Any]] = stacked([item], [0]) if has_batches else dict(item)
     for step, twin in aligned(one.plan, other.plan):
         if step is None or twin is None:
             lacking = f"`{whole}` has no step for `{step.name}`" if step else f"`{whole}` has a step of its own"

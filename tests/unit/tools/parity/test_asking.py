@@ -10,16 +10,30 @@ import numpy as np
 import pytest
 
 from conch_tools.build.reference import text_items
-from conch_tools.errors import NoAnswer
-from conch_tools.parity.asking import WAYS, batches_of, in_batches, measured, one_by_one, rows_of
+from conch_tools.errors import NoAnswer, NoAnswerInTime
+from conch_tools.parity.asking import (
+    ALONE,
+    CONCURRENT,
+    WAYS,
+    batches_of,
+    concurrently,
+    in_batches,
+    measured,
+    one_by_one,
+    rows_of,
+    ways_of,
+)
 from conch_tools.parity.protocols import LATEST, Tensors
 
 
 class Double:
     """A model that answers twice its numbers, and remembers the sizes of its requests."""
 
-    def __init__(self, answer: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: 2 * x) -> None:
+    def __init__(
+        self, answer: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: 2 * x, largest: int = 64
+    ) -> None:
         self.sizes: list[int] = []
+        self.largest = largest
         self._answer, self._lock = answer, threading.Lock()
 
     def __call__(self, model: str, tensors: Tensors, version: str = LATEST) -> Tensors:
@@ -31,7 +45,7 @@ class Double:
         return ["x"]
 
     def largest_batch(self, model: str) -> int:
-        return 64
+        return self.largest
 
 
 def numbers(count: int) -> list[dict[str, Any]]:
@@ -49,6 +63,52 @@ def test_every_case_is_asked_once(way: str, count: int) -> None:
     assert sorted(answer.index for answer in answers) == list(range(count))
     outcome = measured(way, answers, doubled(count), tolerance=0.0)
     assert (outcome.figures.cases, outcome.differences) == (count, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_without_batches_takes_each_case_as_it_is(way: str) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def double(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        shapes.append(x.shape)
+        return 2 * x
+
+    answers = WAYS[way](Double(double, largest=0), "double", numbers(9))
+    assert measured(way, answers, doubled(9), tolerance=0.0).differences == []
+    assert shapes == [(1,)] * 9
+
+
+def test_a_model_without_batches_is_asked_in_none() -> None:
+    assert list(ways_of(Double(largest=0), "double")) == [ALONE, CONCURRENT]
+    assert ways_of(Double(largest=1), "double") == WAYS
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_version_that_is_named_is_asked(way: str) -> None:
+    class Versions(Double):
+        def __call__(self, model: str, tensors: Tensors, version: str = LATEST) -> Tensors:
+            return {"y": tensors["x"] * int(version)}
+
+    assert measured(way, WAYS[way](Versions(), "times", numbers(3), "2"), doubled(3), tolerance=0.0).differences == []
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, NoAnswerInTime("double", "30 s")])
+def test_callers_that_wait_keep_nobody_from_ending(interrupt: BaseException) -> None:
+    released, done = threading.Event(), []
+
+    def wait(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if x == 0:
+            raise interrupt
+        released.wait(20)
+        done.append(x)
+        return x
+
+    try:
+        with pytest.raises((KeyboardInterrupt, NoAnswerInTime)):
+            concurrently(Double(wait), "double", numbers(50))
+        assert done == []
+    finally:
+        released.set()
 
 
 def test_batches_of_every_size_cover_the_corpus() -> None:

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conch_tools.parity.metrics import Flip, Shared, compare, cosine, largest_difference, ranks, vectors_in
+from conch_tools.likeness import Array
+from conch_tools.parity.metrics import Flip, Shared, compare, cosine, ranks, vectors_in
 
 
 def ranking(labels: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
     return {"label": np.array(labels, dtype=object), "score": np.array(scores, dtype=np.float32)}
+
+
+def texts(*values: str) -> Array:
+    return np.array(values, dtype=object)
 
 
 def things(value: object) -> dict[str, Any]:
@@ -118,15 +123,20 @@ def test_what_is_no_json_is_another_text() -> None:
     assert compare(text, text).problem(tolerance=0.0) is None
 
 
-def test_token_ids_may_be_padded_with_zeros_and_nothing_else() -> None:
-    want = {"input_ids": np.array([101, 7], dtype=np.int32)}
-    assert compare(want, {"input_ids": np.array([101, 7, 0, 0])}).problem(0.0) is None
-    assert compare(want, {"input_ids": np.array([101, 7, 0, 5])}).unlike is not None
-    assert compare(want, {"input_ids": np.array([101])}).unlike is not None
+def test_the_token_ids_of_a_step_may_be_padded_with_zeros_and_nothing_else() -> None:
+    want, padded = ({"input_ids": np.array(ids)} for ids in ([101, 7], [101, 7, 0, 0]))
+    assert compare(want, padded, of_step=True).problem(0.0) is None
+    assert compare(want, padded).unlike is not None
+    assert compare({"ids": want["input_ids"]}, {"ids": padded["input_ids"]}, of_step=True).unlike is not None
+    assert compare(want, {"input_ids": np.array([101, 7, 0, 5])}, of_step=True).unlike is not None
+    assert compare(want, {"input_ids": np.array([101])}, of_step=True).unlike is not None
 
 
-def test_an_output_that_is_not_there_is_told() -> None:
-    assert compare({"y": np.zeros(2)}, {"x": np.zeros(2)}).problem(1.0) == "`y` is missing"
+def test_an_output_that_only_one_of_two_answers_holds_is_told() -> None:
+    one, both = {"y": np.zeros(2)}, {"x": np.zeros(2), "y": np.zeros(2)}
+    assert compare(both, one).problem(1.0) == "`x` is missing"
+    assert compare(one, both).problem(1.0) == "`x` is not expected"
+    assert compare(one, both, of_step=True).problem(1.0) is None
 
 
 def test_the_worst_of_several_outputs_is_named() -> None:
@@ -134,12 +144,71 @@ def test_the_worst_of_several_outputs_is_named() -> None:
     assert case.problem(1e-3) == "`y` differs by 2.00e+00, the gate is 1e-03"
 
 
-def test_another_shape_or_a_nan_is_an_infinite_difference() -> None:
-    assert largest_difference(np.zeros(3), np.zeros(4)) == float("inf")
-    assert largest_difference(np.array([np.nan]), np.array([0.0])) == float("inf")
-    assert largest_difference(np.array(["a"], dtype=object), np.array([0.0])) == float("inf")
-    assert largest_difference(np.array([1.0, 2.5]), np.array([1.0, 2.0])) == 0.5
-    assert largest_difference(np.zeros((0, 2)), np.zeros((0, 2))) == 0.0
+def test_an_infinity_that_comes_back_is_no_difference() -> None:
+    logits = {"logits": np.array([-np.inf, 1.0])}
+    assert compare(logits, {"logits": np.array([-np.inf, 1.0])}).problem(0.0) is None
+    assert compare(logits, {"logits": np.array([np.nan, 1.0])}).problem(1e9) is not None
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "problem"),
+    [
+        (texts('{"a":1}'), texts('[{"a":1}]'), '`y` is [{"a":1}], expected is {"a":1}'),
+        (texts('[{"a":1}]', "[]"), texts("[]", '[{"a":1}]'), '`y` lacks {"a": 1}'),
+        (texts("a", "b"), texts("b", "a"), "`y` is b, expected is a"),
+        (texts("a", "b").reshape(2, 1), texts("a", "b"), "`y` has the shape [2], expected is [2, 1]"),
+        (texts("[]"), texts("[]", "[]"), "`y` has the shape [2], expected is [1]"),
+        (
+            texts('[{"a": 1}]'),
+            texts('[{"a": true}]'),
+            '`y` lacks {"a": 1} and holds {"a": true}, which is not expected',
+        ),
+        (texts('[{"a": 0.5}]'), texts('[{"a": NaN}]'), "`y` differs by inf, the gate is 1e+09"),
+        (np.array([3, 1]), np.array([3, 1, 0]), "`y` is [3, 1, 0], expected is [3, 1]"),
+        (np.array([[3], [1]]), np.array([3, 1]), "`y` is [3, 1], expected is [[3], [1]]"),
+        (np.array([2**53]), np.array([2**53 + 1]), "`y` is [9007199254740993], expected is [9007199254740992]"),
+        (np.array([1]), np.array([True]), "`y` holds truth values, expected are whole numbers"),
+        (np.array([1.0]), np.array([1]), "`y` holds whole numbers, expected are numbers with a fraction"),
+        (texts("1"), np.array([1]), "`y` holds whole numbers, expected are texts"),
+    ],
+)
+def test_what_is_another_answer_however_alike_it_looks(expected: Array, got: Array, problem: str) -> None:
+    told = compare({"y": expected}, {"y": got}).problem(1e9)
+    assert told is not None and told.startswith(problem)
+    assert compare({"y": got}, {"y": expected}).problem(1e9) is not None
+
+
+@pytest.mark.parametrize(
+    ("got", "problem"),
+    [
+        ({"label": texts("a", "b").reshape(2, 1)}, "`label` has the shape [2, 1], expected is [2]"),
+        ({"score": np.array([[0.75], [0.25]], np.float32)}, "`score` differs by inf"),
+        ({"score": np.array([0.75, 0.25, 0.0], np.float32)}, "`score` differs by inf"),
+        ({"score": texts("0.75", "0.25")}, "`score` holds texts, expected are numbers with a fraction"),
+    ],
+)
+def test_a_ranking_of_another_form_is_another_answer(got: dict[str, Any], problem: str) -> None:
+    expected = ranking(["a", "b"], [0.75, 0.25])
+    told = compare(expected, {**expected, **got}).problem(1.0)
+    assert told is not None and told.startswith(problem)
+
+
+def test_a_label_that_is_there_twice_counts_twice() -> None:
+    expected = ranking(["a", "a", "b"], [0.5, 0.25, 0.25])
+    assert compare(expected, ranking(["a", "b", "b"], [0.5, 0.25, 0.25])).problem(1.0) is not None
+    assert compare(expected, ranking(["a", "a", "b"], [0.5, 0.125, 0.25])).difference == 0.125
+
+
+def test_a_thing_may_hold_any_text() -> None:
+    fraction, text = things([{"score": 0.5}]), things([{"score": "a fraction"}])
+    assert compare(fraction, text).shared == compare(text, fraction).shared == Shared(0, 1, 1)
+    assert compare(text, text).problem(0.0) is None
+
+
+def test_json_that_is_nested_too_deep_is_a_text_like_any() -> None:
+    deep = {"y": texts("[" * 100_000)}
+    assert compare(deep, deep).problem(0.0) is None
+    assert compare(deep, {"y": texts("[" * 99_999)}).unlike is not None
 
 
 def test_the_cosine_of_vectors() -> None:

@@ -44,6 +44,7 @@ def served(name: str, wires: Sequence[str], functions: Sequence[Function]) -> Se
         for place, step in enumerate(steps)
     ]
     whole = {
+        "max_batch_size": 8,
         "input": [{"name": wires[0]}],
         "output": [{"name": wires[-1]}],
         "ensemble_scheduling": {"step": scheduling},
