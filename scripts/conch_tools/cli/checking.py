@@ -51,7 +51,10 @@ def parity(
     names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every pipeline of the repository.")] = False,
     corpus: Annotated[Path | None, typer.Option(help="Inputs of your own: text, .jsonl or .csv.")] = None,
-    against: Annotated[str | None, typer.Option(help="Compare with this pipeline instead of the reference.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[:VERSION][@HOST:PORT]", help="Compare with this one instead of the reference."),
+    ] = None,
     against_profile: Annotated[str | None, typer.Option(help="Compare with the same, served with a profile.")] = None,
     against_url: Annotated[str | None, typer.Option(help="Compare with a server at this gRPC address.")] = None,
     profile: Profile = None,
@@ -65,7 +68,7 @@ def parity(
     from conch_tools.parity.run import parity as run
     from conch_tools.parity.with_another import Other
 
-    other = Other(against, against_profile, against_url)
+    other = Other.written(against, against_profile, against_url)
     verdicts = run(load_settings(profile=profile), names or [], every, corpus, other, say)
     if as_json:
         print(render(verdicts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from conch_tools.build.builder import builder_of
@@ -14,10 +14,8 @@ from conch_tools.parity.verdict import Verdict
 from conch_tools.parity.with_another import Other, compare_with_another
 from conch_tools.parity.with_reference import compare_with_references
 from conch_tools.pipelines import Pipeline, load_pipelines
-from conch_tools.serve import require_repository
+from conch_tools.serve import Report, require_repository
 from conch_tools.settings import Settings
-
-Report = Callable[[str], None]
 
 
 def parity(

@@ -6,7 +6,7 @@ artifacts are served as they are: what a changed file, library or machine did to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from conch_client import Client
@@ -14,19 +14,18 @@ from conch_tools.build.builder import builder_of
 from conch_tools.build.parity import graph_outcome
 from conch_tools.build.reference import Item, Reference
 from conch_tools.build.workers import in_workers
-from conch_tools.errors import BuildError
-from conch_tools.parity.asking import ALONE, WAYS, Outcome, measured, one_by_one, rows_of
+from conch_tools.errors import BuildError, NoAnswer
+from conch_tools.parity.asking import ALONE, Outcome, measured, one_by_one, rows_of, ways_of
 from conch_tools.parity.corpus import Corpus
 from conch_tools.parity.protocols import Ask, OverGrpc, OverHttp
 from conch_tools.parity.steps import Divergence, first_wrong_step
 from conch_tools.parity.trial import trial_server
 from conch_tools.parity.verdict import Verdict
 from conch_tools.pipelines import FIRST_VERSION, Likeness, Pipeline, models_of
-from conch_tools.serve import require_sound
+from conch_tools.serve import Report, require_sound
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
 
-Report = Callable[[str], None]
 HTTP = "over HTTP"
 
 
@@ -60,10 +59,14 @@ def compare_with_references(
         references[name] = reference
         report(f"{name}: {len(reference.items)} answers from {reference.library}")
     with trial_server(settings, models) as server:
-        return [
-            _compare(server, each, references[each.name], corpora.get(each.name), settings.start_timeout_s)
-            for each in pipelines
-        ]
+        verdicts = []
+        for each in pipelines:
+            reference = references[each.name]
+            try:
+                verdicts.append(_compare(server, each, reference, corpora.get(each.name), settings.answer_timeout_s))
+            except NoAnswer as problem:
+                verdicts.append(Verdict.of_problem(each.name, reference.library, _gate(reference), str(problem)))
+        return verdicts
 
 
 def reference_of(pipeline: Pipeline, items: Sequence[Item] | None) -> Reference | Unanswerable:
@@ -94,8 +97,8 @@ def _compare(
     expected = rows_of(reference.answers)
     with Client(server.grpc_url, timeout_s=timeout_s) as client, OverHttp(server.http_url, timeout_s) as http:
         grpc = OverGrpc(client)
-        answers = {way: asked(grpc, name, items) for way, asked in WAYS.items()}
-        asked_by: dict[str, Ask] = dict.fromkeys(WAYS, grpc)
+        answers = {way: asked(grpc, name, items) for way, asked in ways_of(grpc, name).items()}
+        asked_by: dict[str, Ask] = dict.fromkeys(answers, grpc)
         outcomes = [measured(way, answered, expected, tolerance) for way, answered in answers.items()]
         alone = [answer.row for answer in answers[ALONE]]
         outcomes.append(measured(HTTP, one_by_one(http, name, items), alone, tolerance))
@@ -109,8 +112,11 @@ def _compare(
         outcomes.insert(0, graph)
         if graph.differences and divergence is None:
             divergence = Divergence(pipeline.step("model"), f"{graph.differences[0].problem}, in the graph itself")
-    gate = Likeness(max_abs_difference=tolerance)
-    return Verdict(name, reference.library, gate, outcomes, corpus or Corpus(items), divergence)
+    return Verdict(name, reference.library, _gate(reference), outcomes, corpus or Corpus(items), divergence)
+
+
+def _gate(reference: Reference) -> Likeness:
+    return Likeness(max_abs_difference=reference.tolerance)
 
 
 def _graph(pipeline: Pipeline, reference: Reference) -> Outcome | None:
