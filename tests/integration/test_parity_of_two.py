@@ -192,11 +192,21 @@ def test_another_server_is_asked_at_its_address(
     assert pipeline["first_diverging_step"]["step"] == "swapped_labels (for digits_labels)"
 
 
+def test_a_version_may_be_named(settings: Settings, corpus: Path, run_conch: RunConch) -> None:
+    same = run_conch("parity", "digits", "--against=digits:1", f"--corpus={corpus}", settings=settings)
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.endswith("digits gives the answers of digits:1 (the gate is 1e-04).\n")
+    none = run_conch("parity", "digits", "--against=digits:7", f"--corpus={corpus}", settings=settings)
+    assert none.returncode == 1
+    assert "digits cannot be compared with digits:7: " in none.stdout and "Traceback" not in none.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ("digits --against digist --corpus {corpus}", "did you mean `digits`?"),
         ("digits --against-profile fast --corpus {corpus}", "has a profile `fast`: there are tuned"),
+        ("digits --against digits@ --corpus {corpus}", "a model is written NAME, NAME:VERSION or NAME@HOST:PORT"),
         ("--all --against numerals", "--against is for one pipeline: name one"),
         ("--all --corpus {corpus}", "--corpus is for one pipeline: name one"),
         ("digits --corpus nowhere.jsonl", "nowhere.jsonl: it cannot be read: No such file or directory"),
