@@ -76,10 +76,12 @@ class Calls:
 
     def _tensors(self, request: ast.Call) -> frozenset[str] | None:
         tensors = keyword(request, "inputs")
-        whole = self.source.names.value(tensors) if tensors is not None else None
+        elements = self.source.elements(tensors) if tensors is not None else None
+        if elements is None:
+            return None
         found: set[str] = set()
-        for element in whole.elts if isinstance(whole, ast.List | ast.Tuple) else [whole]:
-            made = self.source.names.value(element) if element is not None else None
+        for element in elements:
+            made = self.source.names.value(element)
             if not isinstance(made, ast.Call) or self.source.utility(made) not in TENSOR_MAKERS or not made.args:
                 return None
             names = self.source.names.texts(made.args[0])
@@ -89,10 +91,10 @@ class Calls:
         return frozenset(found)
 
     def _texts(self, names: ast.expr | None) -> frozenset[str] | None:
-        whole = self.source.names.value(names) if names is not None else None
-        if not isinstance(whole, ast.List | ast.Tuple):
+        elements = self.source.elements(names) if names is not None else None
+        if elements is None:
             return None
-        found = [self.source.names.texts(element) for element in whole.elts]
+        found = [self.source.names.texts(element) for element in elements]
         return frozenset[str]().union(*(texts or () for texts in found)) if None not in found else None
 
     @cached_property
@@ -161,6 +163,10 @@ class Calls:
         return parent.attr if isinstance(parent, ast.Attribute) else None
 
     def _is_asked(self, use: ast.Name) -> bool:
-        """Whether a condition depends on the response: then its error is not only put into words."""
+        """Whether a condition depends on the response, or its error is kept under a name: then it is not only put into
+        words."""
+        call = self.source.parents[self.source.parents[use]]
+        if isinstance(call, ast.Call) and isinstance(self.source.parents[call], ast.Assign | ast.NamedExpr):
+            return True
         tests = (node.test for node in self.source.around(use) if isinstance(node, ast.If | ast.IfExp))
         return any(isinstance(node, ast.Name) and node.id == use.id for test in tests for node in ast.walk(test))

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from conch_tools.check.sources.source import Source
+from conch_tools.check.sources.source import LOOKS_ONLY, Source
 
 INPUT_BY_NAME = "get_input_tensor_by_name"
 _PARAMETERS = "parameters"
 
-_LOOKS_ONLY = frozenset({"len", "print", "isinstance", "range", "bool", "id", "str", "repr", "type", "hasattr"})
-"""Functions that tell something of what they are given and keep nothing."""
 _SAME_ELEMENTS = frozenset({"list", "tuple", "reversed", "iter", "tqdm"})
 """Functions that give the elements on."""
 
@@ -159,7 +157,7 @@ class Requests:
             return False
         if isinstance(call.func, ast.Name) and call.func.id in {*_SAME_ELEMENTS, "enumerate", "zip"}:
             return self._is_kept(call)
-        looks = isinstance(call.func, ast.Name) and call.func.id in _LOOKS_ONLY
+        looks = isinstance(call.func, ast.Name) and call.func.id in LOOKS_ONLY
         by_name = self.source.utility(call) == INPUT_BY_NAME
         return looks or by_name or self.source.callee(call) is not None
 

@@ -21,6 +21,8 @@ UTILITIES = "triton_python_backend_utils"
 
 _HANDED_IN = "pb_utils"
 """What the module is called where a function gets it as a parameter."""
+LOOKS_ONLY = frozenset({"len", "print", "isinstance", "range", "bool", "id", "str", "repr", "type", "hasattr"})
+"""Functions that tell something of what they are given and keep nothing."""
 KEPT = 512
 """Sources that are held in memory: a check reads a repository once for each profile."""
 
@@ -172,6 +174,38 @@ class Source:
         if head in modules:
             return rest
         return f"{members[head]}{'.' * bool(rest)}{rest}" if head in members else None
+
+    def elements(self, whole: ast.expr) -> tuple[ast.expr, ...] | None:
+        """The elements of a list that is written down, or kept under a name and appended to; None where anything else
+        that may change it is done with that name."""
+        written = self.names.value(whole)
+        if not isinstance(written, ast.List | ast.Tuple):
+            return None
+        if written is whole:
+            return tuple(written.elts)
+        if not isinstance(whole, ast.Name):
+            return None
+        appended: list[ast.expr] = []
+        for use in (node for node in self.of(ast.Name) if node.id == whole.id and isinstance(node.ctx, ast.Load)):
+            if self.names.bindings(use) is not self.names.bindings(whole):
+                continue
+            match self.parents[use]:
+                case ast.Attribute(attr="append") as method:
+                    match self.parents[method]:
+                        case ast.Call(args=[element]):
+                            appended.append(element)
+                        case _:
+                            return None
+                case ast.Attribute() | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                    return None
+                case ast.Call() as call if not self._only_looks(call):
+                    return None
+                case ast.Assign() | ast.AnnAssign() | ast.NamedExpr():
+                    return None
+        return (*written.elts, *appended)
+
+    def _only_looks(self, call: ast.Call) -> bool:
+        return self.utility(call) is not None or (isinstance(call.func, ast.Name) and call.func.id in LOOKS_ONLY)
 
     def calls_of(self, *utilities: str) -> Iterator[ast.Call]:
         """The calls of these functions or classes of the stub's module, in the order of lines."""

@@ -75,27 +75,11 @@ class Tensors:
         found: list[ast.expr] = []
         for call in self.source.calls_of(RESPONSE):
             tensors = argument(call, 0, "output_tensors")
-            elements = self._elements(tensors) if tensors is not None else ()
+            elements = self.source.elements(tensors) if tensors is not None else ()
             if elements is None:
                 return None
             found += [self.source.names.value(element) for element in elements]
         return tuple(found)
-
-    def _elements(self, tensors: ast.expr) -> tuple[ast.expr, ...] | None:
-        """The elements of a list that is written down, or begun empty and appended to."""
-        whole = self.source.names.value(tensors)
-        if not isinstance(whole, ast.List | ast.Tuple):
-            return None
-        if not isinstance(tensors, ast.Name):
-            return tuple(whole.elts)
-        appended: list[ast.expr] = []
-        for method in (node for node in self.source.of(ast.Attribute) if dotted(node.value) == tensors.id):
-            match self.source.parents[method]:
-                case ast.Call(func=ast.Attribute(attr="append"), args=[element]):
-                    appended.append(element)
-                case _:
-                    return None
-        return (*whole.elts, *appended)
 
     @cached_property
     def reads_are_known(self) -> bool:

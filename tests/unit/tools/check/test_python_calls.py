@@ -61,6 +61,7 @@ CheckCall = Callable[[str], list[tuple[str, int | None, str]]]
         (SECOND, "        self.verify(second)\n"),
         (SECOND, "        if first.has_error() or second.has_error():\n            raise ValueError\n"),
         (SECOND, "        assert not second.has_error()\n"),
+        (SECOND, "        error = second.error()\n        if error is not None:\n            raise ValueError\n"),
         (SECOND, "        if second.error() is not None:\n            raise ValueError\n"),
         ('"twice"', "self.other"),
         ("again.exec()", "self.client.exec()"),
@@ -91,6 +92,29 @@ def test_what_is_wrong_with_a_call_is_found(
     check_call: CheckCall, before: str, after: str, code: str, line: int, cure: str
 ) -> None:
     assert check_call(SOURCE.replace(before, after, 1)) == [(code, line, cure)]
+
+
+LISTED = "        inputs = []\n        inputs.append(pb_utils.Tensor('x', x.as_numpy()))\n        ask ="
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (("", ""), []),
+        (("inputs = []", "inputs = self.common"), []),
+        (("inputs.append(pb", "self.fill(inputs, pb"), []),
+        (("inputs.append(pb", "inputs.insert(0, pb"), []),
+        (("Tensor('x'", "Tensor('X'"), ["PYC002"]),
+        (("inputs.append", "print"), ["PYC002"]),
+    ],
+)
+def test_the_tensors_of_a_call_may_be_appended_to_a_list(
+    check_call: CheckCall, change: tuple[str, str], found: list[str]
+) -> None:
+    listed = SOURCE.replace("        ask =", LISTED).replace(
+        'inputs=[pb_utils.Tensor("x", x.as_numpy())]', "inputs=inputs", 1
+    )
+    assert [code for code, _, _ in check_call(listed.replace(*change))] == found
 
 
 def test_an_awaited_call_is_one_as_well(check_call: CheckCall) -> None:
