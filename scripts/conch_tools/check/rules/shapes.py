@@ -7,7 +7,7 @@ from itertools import combinations
 
 from conch_tools.check.findings import Problem, Severity
 from conch_tools.check.rulebook import Rulebook
-from conch_tools.check.wiring import Declared, Sighting, Wiring, fits, wirings
+from conch_tools.check.wiring import WILDCARD, Declared, Sighting, Wiring, fits, wirings
 
 SHAPES = Rulebook[Wiring](wirings)
 
@@ -86,7 +86,7 @@ def dims_differ_at_run_time(wiring: Wiring) -> Iterator[Problem]:
     for name, (first, *others) in wiring.sightings.items():
         loaded = [other for other in others if other.declared.agrees_with(first.declared)]
         for one, other in combinations(loaded, 2):
-            if not one.declared.agrees_with(other.declared):
+            if not one.declared.agrees_with(other.declared) and not _differ_by_the_batch(wiring, name, one, other):
                 yield _differing_dims(wiring, name, other, one)
 
 
@@ -162,6 +162,19 @@ def optional_input_for_a_required_one(wiring: Wiring) -> Iterator[Problem]:
                 what = f"`{name}` may be left out, but `{port.step.model_name}` needs it as `{port.key}`"
                 cure = "make both optional, or neither"
                 yield Problem(wiring.place(port.mark), what, cure)
+
+
+def _differ_by_the_batch(wiring: Wiring, name: str, one: Sighting, other: Sighting) -> bool:
+    """Whether of two that do not batch one takes the tensor with its batch of one, and one without: Triton takes the
+    batch dimension away where a step has no place for it."""
+    givers = [port.declared for port in wiring.producers.get(name, ())] + [wiring.inputs.get(name)]
+    if one.declared.batches or other.declared.batches:
+        return False
+    batched = any(giver is not None and giver.batches for giver in givers)
+    shapes = (one.declared.dims, other.declared.dims)
+    return batched and any(
+        whole[:1] in ((WILDCARD,), (1,)) and fits(whole[1:], item) for whole, item in (shapes, shapes[::-1])
+    )
 
 
 def _type(declared: Declared) -> str:

@@ -197,6 +197,25 @@ def test_shapes_that_core_does_not_compare_are_compared_with_each_other(check: C
 
 
 @pytest.mark.parametrize(
+    ("ours", "theirs", "found"),
+    [
+        ("4", "-1, 4", []),
+        ("-1, 4", "4", []),
+        ("4", "1, 4", []),
+        ("4", "3, 4", ["ENS032"]),
+        ("-1, 4", "1, -1", []),
+    ],
+)
+def test_of_two_steps_without_batches_one_may_take_the_batch_of_one(
+    check: Check, ours: str, theirs: str, found: list[str]
+) -> None:
+    first = step_model(tensor("input", "x", ours), tensor("output", "y", "-1, 4"), batch=0)
+    second = step_model(tensor("input", "a", "-1, 4") + tensor("input", "b", theirs), tensor("output", "c"), batch=0)
+    files = {"first/config.pbtxt": first, "second/config.pbtxt": second}
+    assert codes(check(edited("max_batch_size: 8", "max_batch_size: 1") | files)) == found
+
+
+@pytest.mark.parametrize(
     ("dims", "found"),
     [("4", ["ENS034"]), ("-1, 4", []), ("-1, 5", ["ENS031"]), ("-1", ["ENS034"])],
 )
