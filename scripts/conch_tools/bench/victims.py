@@ -45,7 +45,7 @@ def victims(settings: Settings, only: str | None = None) -> list[Victim]:
     steps = [
         Victim(model.backend.name, model.name, pipelines[model.pipeline], _is_on_the_way(model, repository))
         for model in repository.models.values()
-        if model.pipeline in pipelines and is_ours(model, repository)
+        if model.pipeline in pipelines and is_ours(model)
     ]
     kinds = {step.backend: step for step in sorted(steps, key=lambda step: step.model, reverse=True)}
     if only is None:

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from conch_tools.check.backends import PYTHON
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.sources.facts import Facts, facts_of
-from conch_tools.check.sources.source import Source, Unreadable, read_source
-from conch_tools.check.sources.tensors import COMPLETION
+from conch_tools.check.sources.source import COMPLETION, Source, Unreadable, read_source
 
-PYTHON = "python"
-ADAPTOR = "model.py"
 _ENVIRONMENT = "EXECUTION_ENV_PATH"
 """The parameter that gives a model a Python environment of its own."""
 _BACKEND_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
@@ -116,15 +114,10 @@ def source_files(repository: Repository) -> Iterator[SourceFile]:
     """Every source that Triton would run, once, however many models it serves."""
     shared: dict[Path, list[Model]] = {}
     for model in repository.readable:
-        if model.is_ensemble:
-            continue
-        if model.backend.name == PYTHON:
-            for number in model.served_versions:
-                file = model.version_folder(number) / model.backend.filename
-                if file.is_file():
-                    yield SourceFile(file, read_source(file), (model,), False, repository)
-        elif (adaptor := _backend_of(model, repository)) is not None:
-            shared.setdefault(adaptor, []).append(model)
+        for file in model.sources.values():
+            yield SourceFile(file, read_source(file), (model,), False, repository)
+        if model.backend.name != PYTHON and model.adaptor is not None:
+            shared.setdefault(model.adaptor, []).append(model)
     for file, models in shared.items():
         yield SourceFile(file, read_source(file), tuple(models), True, repository)
 
@@ -134,14 +127,3 @@ def adaptors(repository: Repository) -> Iterator[Adaptor]:
     for file in source_files(repository):
         if isinstance(file.content, Source):
             yield Adaptor(file, file.content, facts_of(file.content))
-
-
-def _backend_of(model: Model, repository: Repository) -> Path | None:
-    """The model.py of a Python-based backend; core takes a C++ backend of that name before it."""
-    for folder in repository.backend_folders or ():
-        own = folder / model.backend.name
-        if model.backend.name and any(own.glob("*.so")):
-            return None
-        if model.backend.name and (own / ADAPTOR).is_file():
-            return own / ADAPTOR
-    return None

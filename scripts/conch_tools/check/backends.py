@@ -8,13 +8,18 @@ kinds below is core's.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
 ENSEMBLE = "ensemble"
 """The platform of ensembles; their backend stays empty."""
+
+PYTHON = "python"
+ADAPTOR = "model.py"
+"""The source of a Python-based backend, and by default that of a model in Python."""
 
 TRITON_BACKENDS = frozenset(
     {
@@ -85,3 +90,20 @@ def _is_kind(kind: Kind, backend: str, platform: str, filename: str, first_folde
     if filename:
         return filename == kind.filename and not (tensorflow and platform)
     return not platform and kind.filename in first_folder
+
+
+def library_of(name: str) -> str:
+    """The file name of a C++ backend."""
+    return f"libtriton_{name}.so"
+
+
+def adaptor_of(name: str, folders: Sequence[Path] | None) -> Path | None:
+    """The model.py of a Python-based backend in the backend folders; core takes a C++ backend of that name before
+    it."""
+    for folder in folders or () if name else ():
+        own = folder / name
+        if (own / library_of(name)).is_file():
+            return None
+        if (own / ADAPTOR).is_file():
+            return own / ADAPTOR
+    return None

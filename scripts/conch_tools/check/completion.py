@@ -1,11 +1,14 @@
 """What a model looks like once it is loaded: backends may add the tensors that config.pbtxt leaves out.
 
-For ONNX models this can be told from the graph, by the stand-in's own rules; for other backends it cannot.
+For ONNX models this can be told from the graph, by the stand-in's own rules. A source in Python adds tensors in
+`auto_complete_config`; without that method it adds none. Of other backends it cannot be told. Triton checks a
+configuration after its backend has completed it, so that what may be completed is unknown here, not wrong.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -13,18 +16,32 @@ from tritonclient.grpc import model_config_pb2
 
 from conch_steps.errors import ModelConfigError
 from conch_steps.onnx_backend.complete import complete, is_complete
+from conch_tools.check.backends import PYTHON
 from conch_tools.check.graphs import Graph
 from conch_tools.check.repository import Model, Tensor, tensors_of
+from conch_tools.check.sources.source import COMPLETION, Source, read_source
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A model as an ensemble meets it. No inputs, or no outputs: nothing is known of them before the load."""
+    """A model as an ensemble meets it. No inputs, or no outputs: nothing is known of them before the load.
+
+    `open` says that the backend may add tensors, and what the tensors here leave out.
+    """
 
     max_batch_size: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    open: bool = False
 
+    def is_known(self, tensor: Tensor) -> bool:
+        """Whether data type, dims and batching of a tensor will be those that are here."""
+        in_full = bool(tensor.dims) and tensor.data_type != "TYPE_INVALID"
+        return not self.open or (in_full and self.max_batch_size > 0)
+
+
+_COMPLETE_NOTHING = frozenset({"onnxruntime", "pytorch", "identity", "repeat", "square"})
+"""Backends that add nothing, or only what their graph tells."""
 
 UNKNOWN = Completed(0, (), ())
 """A model that is missing or whose configuration cannot be read."""
@@ -39,7 +56,21 @@ def completed(model: Model) -> Completed:
             config = ParseDict(complete_json(model, graphs[-1]), model_config_pb2.ModelConfig())
         except ModelConfigError:
             config = model.config
-    return Completed(config.max_batch_size, *tensors_of(config))
+    return Completed(config.max_batch_size, *tensors_of(config), open=may_be_completed(model))
+
+
+def may_be_completed(model: Model) -> bool:
+    """Whether a model's backend may add what its configuration leaves out, and nobody can tell here what."""
+    name = model.backend.name
+    if model.is_ensemble or not name or name in _COMPLETE_NOTHING:
+        return False
+    sources = model.sources.values() if name == PYTHON else [model.adaptor] if model.adaptor is not None else None
+    return sources is None or any(map(_completes, sources))
+
+
+def _completes(file: Path) -> bool:
+    source = read_source(file)
+    return isinstance(source, Source) and (COMPLETION in source.methods or source.model_class_inherits)
 
 
 def as_json(model: Model) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from conch_tools.check.backends import ENSEMBLE, Backend, resolve
+from conch_tools.check.backends import ENSEMBLE, PYTHON, Backend, adaptor_of, resolve
 from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
 from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
@@ -55,6 +55,7 @@ class Model:
     lines. `config_file` is config.pbtxt, or the model's own file for the profile that is looked at.
 
     `pipeline` names the pipeline whose build makes this model's files, None if no pipeline.toml claims it.
+    `backend_folders` are those of the repository.
     """
 
     name: str
@@ -65,12 +66,26 @@ class Model:
     unparsable: Unparsable | None
     subfolders: Mapping[str, frozenset[str]]
     pipeline: str | None
+    backend_folders: tuple[Path, ...] | None
 
     @cached_property
     def backend(self) -> Backend:
         """The backend, completed as core does it."""
         first_folder = min(self.subfolders, default=None)
         return resolve(self.name, self.config, self.subfolders[first_folder] if first_folder else ())
+
+    @cached_property
+    def adaptor(self) -> Path | None:
+        """The source of the Python-based backend that serves the model, None for any other backend."""
+        return None if self.is_ensemble else adaptor_of(self.backend.name, self.backend_folders)
+
+    @property
+    def sources(self) -> Mapping[int, Path]:
+        """The model.py of each version to be served of a model in Python, where it is there."""
+        if self.is_ensemble or self.backend.name != PYTHON:
+            return MappingProxyType({})
+        files = {number: self.version_folder(number) / self.backend.filename for number in self.served_versions}
+        return MappingProxyType({number: file for number, file in files.items() if file.is_file()})
 
     @property
     def is_ensemble(self) -> bool:
@@ -211,16 +226,18 @@ def load_repository(
         raise SettingsError(f"{folder} is not a folder: name a model repository, a folder with one folder a model")
     if (folder / CONFIG).is_file():
         raise SettingsError(f"{folder} is one model, not a repository: name the folder that holds it")
+    folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
     pipelines = pipeline_folders(folder)
     models = {} if without_profile is None else dict(without_profile.models)
     for path in visible_folders(folder):
         if path.name not in models or (path / PROFILES / f"{profile}.pbtxt").is_file():
-            models[path.name] = _load_model(path, owner_of(path.name, pipelines), profile)
-    folders = None if backends is None else (backends,) if isinstance(backends, Path) else tuple(backends)
+            models[path.name] = _load_model(path, owner_of(path.name, pipelines), profile, folders)
     return Repository(folder, MappingProxyType(models), folders, profile, hashed)
 
 
-def _load_model(folder: Path, pipeline: str | None, profile: str | None) -> Model:
+def _load_model(
+    folder: Path, pipeline: str | None, profile: str | None, backend_folders: tuple[Path, ...] | None
+) -> Model:
     config_file = folder / PROFILES / f"{profile}.pbtxt"
     if profile is None or not config_file.is_file():
         config_file = folder / CONFIG
@@ -243,6 +260,7 @@ def _load_model(folder: Path, pipeline: str | None, profile: str | None) -> Mode
         unparsable=unparsable,
         subfolders=MappingProxyType(subfolders),
         pipeline=pipeline,
+        backend_folders=backend_folders,
     )
 
 

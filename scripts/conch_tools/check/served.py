@@ -54,7 +54,7 @@ def served_steps(repository: Repository) -> Iterator[ServedStep]:
     """Every version of every model whose backend is declared."""
     ensembles = tuple(wirings(repository))
     for model in repository.readable:
-        if is_ours(model, repository):
+        if is_ours(model):
             parameters = {key: value.string_value for key, value in model.config.parameters.items()}
             for number in model.served_versions:
                 step = StepModel(model.name, model.version_folder(number), parameters)
@@ -63,22 +63,15 @@ def served_steps(repository: Repository) -> Iterator[ServedStep]:
                     yield ServedStep(model, step, wants, repository, ensembles)
 
 
-def is_ours(model: Model, repository: Repository) -> bool:
+def is_ours(model: Model) -> bool:
     """Whether Triton will find our adaptor for a model, and not a C++ backend of the same name."""
-    name = model.backend.name
-    folders = () if model.is_ensemble or not name else repository.backend_folders or ()
-    return any(
-        (folder / name / "model.py").is_file() and (folder / LOGIC).is_dir() and not any((folder / name).glob("*.so"))
-        for folder in folders
-    )
+    return model.adaptor is not None and (model.adaptor.parent.parent / LOGIC).is_dir()
 
 
 def needs_completion(repository: Repository) -> bool:
     """Whether any model might be completed by its backend when it is loaded; ours complete nothing that lists its
     inputs and outputs, of others it cannot be told."""
-    complete = (
-        is_ours(model, repository) and is_complete(as_json(model)) for model in repository if not model.is_ensemble
-    )
+    complete = (is_ours(model) and is_complete(as_json(model)) for model in repository if not model.is_ensemble)
     return not all(complete)
 
 

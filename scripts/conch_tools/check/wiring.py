@@ -84,7 +84,7 @@ class Step:
         for key, ensemble_tensor in mapping.items():
             tensor = by_name.get(key)
             declared = None
-            if tensor is not None:
+            if tensor is not None and self.completed.is_known(tensor):
                 declared = Declared(self.model_name, tensor, tensor.dims, self.completed.max_batch_size > 0)
             yield Port(self, key, ensemble_tensor, self.mark.entry(field, key), declared)
 

@@ -6,16 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conch_tools.check.backends import ENSEMBLE, KINDS, TRITON_BACKENDS, platforms_of
+from conch_tools.check.backends import ADAPTOR, ENSEMBLE, KINDS, PYTHON, TRITON_BACKENDS, library_of, platforms_of
 from conch_tools.check.findings import Problem, Severity, closest, cure_for_name, listed
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.rules.config import with_config
 
-_PYTHON = "python"
 _YES_OR_NO = ("yes", "no")
-_ADAPTOR = "model.py"
-"""What makes a folder a Python-based backend."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +31,13 @@ class Use:
     @property
     def library(self) -> str:
         """The file name of a C++ backend."""
-        return f"libtriton_{self.name}.so"
+        return library_of(self.name)
 
     @property
     def in_python(self) -> bool:
         """Whether the Python backend runs the model, by itself or for a Python-based backend."""
-        given = any((folder / self.name / _ADAPTOR).is_file() for folder in self.folders or ())
-        return self.name == _PYTHON or (given and not self.has(self.library))
+        given = any((folder / self.name / ADAPTOR).is_file() for folder in self.folders or ())
+        return self.name == PYTHON or (given and not self.has(self.library))
 
     def is_there(self) -> bool:
         """Whether the backend is one of Triton's own, lies in a backend folder, or comes with the model."""
@@ -48,15 +45,15 @@ class Use:
 
     def is_at_hand(self) -> bool:
         """Whether the backend lies in a backend folder, or comes with the model."""
-        return self.has(self.library) or self.has(_ADAPTOR)
+        return self.has(self.library) or self.has(ADAPTOR)
 
     def has(self, file: str) -> bool:
         """Whether core finds a file of the backend: beside the model (no adaptor), or in a backend folder."""
-        if self.name == _PYTHON and file == self.library:
+        if self.name == PYTHON and file == self.library:
             return True
         beside = [self.model.folder, *(self.model.folder / name for name in self.model.subfolders)]
         given = [folder / self.name for folder in self.folders or ()]
-        return any((folder / file).is_file() for folder in (given if file == _ADAPTOR else [*beside, *given]))
+        return any((folder / file).is_file() for folder in (given if file == ADAPTOR else [*beside, *given]))
 
 
 def uses(repository: Repository) -> Iterable[Use]:
@@ -120,13 +117,13 @@ def backend_unknown(use: Use) -> Iterator[Problem]:
     """
     if not use.name or use.folders is None or use.is_there():
         return
-    present = {path.parent.name for folder in use.folders for path in folder.glob(f"*/{_ADAPTOR}")}
+    present = {path.parent.name for folder in use.folders for path in folder.glob(f"*/{ADAPTOR}")}
     present |= {path.parent.name for folder in use.folders for path in folder.glob("*/libtriton_*.so")}
     empty = next((folder / use.name for folder in use.folders if (folder / use.name).is_dir()), None)
     if not use.model.config.backend and use.model.name.endswith(f".{use.name}"):
         cure = 'write `backend: "..."`: without one, Triton takes what follows the dot in the model\'s name for it'
     elif empty is not None:
-        cure = f"add {_ADAPTOR} or {use.library} to {empty}"
+        cure = f"add {ADAPTOR} or {use.library} to {empty}"
     else:
         folders = ", ".join(str(folder) for folder in use.folders)
         cure = cure_for_name(use.name, present | TRITON_BACKENDS, f"add the folder `{use.name}` to {folders}")

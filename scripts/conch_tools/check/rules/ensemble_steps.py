@@ -138,7 +138,7 @@ def input_map_key_unknown(wiring: Wiring) -> Iterator[Problem]:
         input_map { key: "text" value: "text" }
     """
     for step in wiring.steps:
-        if step.completed.inputs:
+        if step.completed.inputs and not step.completed.open:
             known = [tensor.name for tensor in step.completed.inputs]
             yield from _unknown(wiring, step.inputs, known, "input")
 
@@ -159,7 +159,7 @@ def output_map_key_unknown(wiring: Wiring) -> Iterator[Problem]:
         output_map { key: "label" value: "label" }
     """
     for step in wiring.steps:
-        if step.completed.outputs:
+        if step.completed.outputs and not step.completed.open:
             known = [tensor.name for tensor in step.completed.outputs]
             yield from _unknown(wiring, step.outputs, known, "output")
 

@@ -42,11 +42,9 @@ def graph_files(repository: Repository) -> Iterator[GraphFile]:
 GRAPH_FILES = Rulebook[GraphFile](graph_files)
 GRAPH_SETTINGS = Rulebook[Pair](pairs)
 STAND_IN = Rulebook[Pair](
-    lambda repository: (pair for pair in pairs(repository) if repository.for_cpus and is_ours(pair.model, repository))
+    lambda repository: (pair for pair in pairs(repository) if repository.for_cpus and is_ours(pair.model))
 )
-OTHER_RUNTIME = Rulebook[Pair](
-    lambda repository: (pair for pair in pairs(repository) if not is_ours(pair.model, repository))
-)
+OTHER_RUNTIME = Rulebook[Pair](lambda repository: (pair for pair in pairs(repository) if not is_ours(pair.model)))
 
 
 @GRAPH_FILES.rule("ONX001", Severity.ERROR)

@@ -34,7 +34,7 @@ class Built:
 def built(repository: Repository) -> Iterator[Built]:
     """Every served version that a backend of ours compares with its manifest."""
     for model in repository.readable:
-        if is_ours(model, repository):
+        if is_ours(model):
             for number in model.served_versions:
                 folder = model.version_folder(number)
                 if (folder / MANIFEST_NAME).exists():

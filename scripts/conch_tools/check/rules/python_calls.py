@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from conch_tools.check.adaptors import Adaptor, adaptors
-from conch_tools.check.completion import completed
+from conch_tools.check.completion import Completed, completed
 from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
-from conch_tools.check.repository import Tensor
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.sources.calls import Call
 
@@ -62,7 +61,7 @@ def asks_for_other_tensors(adaptor: Adaptor) -> Iterator[Problem]:
         model = adaptor.of.repository.models.get(call.model or "")
         if model is not None and model.unparsable is None:
             as_loaded = completed(model)
-            for what, cure in _faults(call, as_loaded.inputs, as_loaded.outputs):
+            for what, cure in _faults(call, as_loaded):
                 yield Problem(adaptor.source.place(call.node), what, cure)
 
 
@@ -114,17 +113,17 @@ def response_never_checked(adaptor: Adaptor) -> Iterator[Problem]:
             yield Problem(adaptor.source.place(fault.node), what, cure)
 
 
-def _faults(call: Call, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Iterator[tuple[str, str]]:
+def _faults(call: Call, as_loaded: Completed) -> Iterator[tuple[str, str]]:
     """What is wrong with the tensors of a call, each with its cure. No tensors: nothing is known of the model's."""
-    known = {tensor.name: tensor for tensor in inputs}
-    given = [tensor.name for tensor in outputs]
-    strangers = (call.sent or frozenset()) - set(known) if known else frozenset[str]()
+    known = {tensor.name: tensor for tensor in as_loaded.inputs}
+    given = [tensor.name for tensor in as_loaded.outputs]
+    strangers = (call.sent or frozenset()) - set(known) if known and not as_loaded.open else frozenset[str]()
     for name in sorted(strangers):
         cure = cure_for_name(name, known, f"its inputs are {listed(known)}")
         yield f"`{call.model}` has no input `{name}`, which is sent", cure
     for name, tensor in known.items():
         if call.sent is not None and name not in call.sent and not tensor.optional and not strangers:
             yield f"`{call.model}` needs input `{name}`, which is not sent", "send it"
-    for name in sorted((call.asked_for or frozenset()) - set(given) if given else ()):
+    for name in sorted((call.asked_for or frozenset()) - set(given) if given and not as_loaded.open else ()):
         cure = cure_for_name(name, given, f"its outputs are {listed(given)}")
         yield f"`{call.model}` has no output `{name}`, which is asked for", cure

@@ -108,7 +108,7 @@ def batch_too_large_for_step(wiring: Wiring) -> Iterator[Problem]:
     largest = wiring.ensemble.config.max_batch_size
     for step in wiring.steps:
         allowed = step.completed.max_batch_size
-        if 0 < allowed < largest:
+        if 0 < allowed < largest and not step.completed.open:
             step_allows = f"`{step.model_name}` (step {step.index}) allows {allowed}"
             what = f"max_batch_size is {largest}, but {step_allows}"
             cure = f"set it to at most {allowed} here, or raise it in `{step.model_name}`"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tritonclient.grpc import model_config_pb2
 
+from conch_tools.check.completion import may_be_completed
 from conch_tools.check.findings import Problem, Severity
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Tensor
@@ -18,9 +19,6 @@ TENSORS = Rulebook[Model](with_config)
 _IMAGE_FORMATS = ("FORMAT_NHWC", "FORMAT_NCHW")
 _TENSORRT = "tensorrt_plan"
 _TENSORRT_ONLY = ("is_shape_tensor", "is_non_linear_format_io")
-
-_COMPLETING_BACKENDS = ("tensorflow", "tensorrt")
-"""Backends that fill in single missing data types and dims; the others take a tensor as it is declared."""
 
 
 @TENSORS.rule("CFG003", Severity.ERROR)
@@ -76,7 +74,7 @@ def tensor_without_data_type(model: Model) -> Iterator[Problem]:
         output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     for side, tensor, mark in _tensors(model):
-        if tensor.data_type == "TYPE_INVALID" and model.backend.name not in _COMPLETING_BACKENDS:
+        if tensor.data_type == "TYPE_INVALID" and not may_be_completed(model):
             what = f"{side} `{tensor.name}` has no data type"
             yield Problem(model.place(mark), what, "add `data_type`, for example TYPE_FP32, or TYPE_STRING for BYTES")
 
@@ -97,7 +95,7 @@ def tensor_without_dims(model: Model) -> Iterator[Problem]:
         output { name: "pixels" data_type: TYPE_FP32 dims: [ 1, 2, 2 ] }
     """
     for side, tensor, mark in _tensors(model):
-        if not tensor.dims and model.backend.name not in _COMPLETING_BACKENDS:
+        if not tensor.dims and not may_be_completed(model):
             cure = "add `dims`, -1 for any size; for one value a request write `dims: [ 1 ]`"
             yield Problem(model.place(mark), f"{side} `{tensor.name}` has no dims", cure)
 

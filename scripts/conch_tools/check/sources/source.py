@@ -16,6 +16,8 @@ from conch_tools.check.sources.names import Function, Names
 
 MODEL_CLASS = "TritonPythonModel"
 EXECUTE = "execute"
+COMPLETION = "auto_complete_config"
+"""The method by which a source completes its model's configuration before Triton checks it."""
 UTILITIES = "triton_python_backend_utils"
 """The module that Triton's stub gives to a model."""
 
@@ -93,6 +95,11 @@ class Source:
         """What the model's class defines or binds, by name."""
         body = self.model_class.body if self.model_class is not None else ()
         return tuple(_defined(body))
+
+    @property
+    def model_class_inherits(self) -> bool:
+        """Whether methods of the model's class can come from elsewhere."""
+        return self.model_class is None or bool(self.model_class.bases)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from conch_tools.check.sources.requests import INPUT_BY_NAME, Requests
-from conch_tools.check.sources.source import Source, argument, dotted, keyword
+from conch_tools.check.sources.source import COMPLETION, Source, argument, dotted, keyword
 
 RESPONSE = "InferenceResponse"
 TENSOR_MAKERS = ("Tensor", "Tensor.from_dlpack")
 OUTPUT_BY_NAME = "get_output_tensor_by_name"
-COMPLETION = "auto_complete_config"
 BLS_REQUEST = "InferenceRequest"
 _NUMPY_TYPES = {
     "float16": "TYPE_FP16", "half": "TYPE_FP16", "float32": "TYPE_FP32", "float64": "TYPE_FP64",

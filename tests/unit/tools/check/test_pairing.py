@@ -29,6 +29,7 @@ MODEL = Model(
     unparsable=None,
     subfolders=MappingProxyType({}),
     pipeline=None,
+    backend_folders=None,
 )
 
 names = st.sampled_from(["a", "b"])

@@ -23,7 +23,7 @@ def test_every_rule_has_a_code_of_its_own_a_title_and_a_reason() -> None:
 
 
 def test_findings_read_from_the_top_of_each_file(check: Check) -> None:
-    broken = 'name: "x"\nbackend: "nope"\ninput { name: "i" }\n'
+    broken = 'name: "x"\nbackend: "nope"\ninput { name: "i" data_type: TYPE_FP32 dims: [ 0, -2 ] }\n'
     findings = check({f"{name}/config.pbtxt": broken for name in ("b", "a")} | {"a/1/": "", "b/1/": ""})
     assert [(finding.file.parent.name, finding.line) for finding in findings] == [
         *(("a", line) for line in (1, 2, 3, 3)),
