@@ -80,7 +80,7 @@ class Step:
         return tuple(self._ports("output_map", self.output_map, self.completed.outputs))
 
     def _ports(self, field: str, mapping: Mapping[str, str], tensors: Iterable[Tensor]) -> Iterator[Port]:
-        by_name = {tensor.name: tensor for tensor in tensors}
+        by_name = _by_name(tensors)
         for key, ensemble_tensor in mapping.items():
             tensor = by_name.get(key)
             declared = None
@@ -121,12 +121,12 @@ class Wiring:
     @cached_property
     def inputs(self) -> Mapping[str, Declared]:
         """The ensemble's own inputs by name."""
-        return {tensor.name: self._declare(tensor) for tensor in self.ensemble.inputs}
+        return {name: self._declare(tensor) for name, tensor in _by_name(self.ensemble.inputs).items()}
 
     @cached_property
     def outputs(self) -> Mapping[str, Declared]:
         """The ensemble's own outputs by name."""
-        return {tensor.name: self._declare(tensor) for tensor in self.ensemble.outputs}
+        return {name: self._declare(tensor) for name, tensor in _by_name(self.ensemble.outputs).items()}
 
     @cached_property
     def producers(self) -> Mapping[str, tuple[Port, ...]]:
@@ -198,6 +198,14 @@ def _step(index: int, step: model_config_pb2.ModelEnsembling.Step, mark: Mark, r
         input_map=dict(step.input_map),
         output_map=dict(step.output_map),
     )
+
+
+def _by_name(tensors: Iterable[Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by name; of equal names core keeps the first."""
+    found: dict[str, Tensor] = {}
+    for tensor in tensors:
+        found.setdefault(tensor.name, tensor)
+    return found
 
 
 def _by_tensor(ports: Iterable[Port]) -> Mapping[str, tuple[Port, ...]]:

@@ -84,6 +84,8 @@ _PARAMETERS = (
     "execution_mode", "intra_op_thread_count", "inter_op_thread_count", "enable_mem_arena", "enable_mem_pattern",
     *_OVERWRITTEN, ARENA_SHRINKAGE, DEVICE_ALLOCATOR, *SESSION_ENTRIES, RAGGED_ROWS,
 )  # fmt: skip
+_Accelerator = tuple[str, model_config_pb2.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator, Mark]
+"""An accelerator with the field that it stands in and its mark."""
 _MISSPELT = 0.8
 """How like a known parameter another one must be to be taken for a misspelling of it: others are allowed."""
 
@@ -114,7 +116,7 @@ def accelerator_unknown(model: Model) -> Iterator[Problem]:
 
         gpu_execution_accelerator { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } }
     """
-    for side, accelerator, mark in _accelerators(model):
+    for side, accelerator, mark in _read_accelerators(model):
         if accelerator.name not in _NAMES[side]:
             cure = cure_for_name(accelerator.name, _NAMES[side], f"use {listed(_NAMES[side])}")
             yield Problem(model.place(mark.at("name")), f"{side} `{accelerator.name}` is unknown", cure)
@@ -135,7 +137,7 @@ def tensorrt_key_unknown(model: Model) -> Iterator[Problem]:
 
         parameters { key: "precision_mode" value: "FP16" }
     """
-    for _, accelerator, mark in _accelerators(model):
+    for _, accelerator, mark in _read_accelerators(model):
         for key in accelerator.parameters if accelerator.name == _TENSORRT else ():
             if key not in _TENSORRT_KEYS:
                 cure = cure_for_name(key, _TENSORRT_KEYS, f"remove it; known are {listed(sorted(_TENSORRT_KEYS))}")
@@ -157,7 +159,7 @@ def tensorrt_value_refused(model: Model) -> Iterator[Problem]:
 
         parameters { key: "precision_mode" value: "FP16" }
     """
-    for _, accelerator, mark in _accelerators(model):
+    for _, accelerator, mark in _read_accelerators(model):
         for key, value in accelerator.parameters.items() if accelerator.name == _TENSORRT else ():
             known = _TENSORRT_KEYS.get(key)
             if known is not None and not known.accepts(value):
@@ -184,7 +186,7 @@ def cuda_key_overwritten(model: Model) -> Iterator[Problem]:
 
         gpu_execution_accelerator { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } }
     """
-    for _, accelerator, mark in _accelerators(model):
+    for _, accelerator, mark in _read_accelerators(model):
         for key in accelerator.parameters if accelerator.name == _CUDA else ():
             if key in _OVERWRITTEN:
                 what = f"`{key}` of accelerator `{_CUDA}` is overwritten by the backend's default"
@@ -206,9 +208,8 @@ def accelerator_without_device(model: Model) -> Iterator[Problem]:
 
         instance_group { kind: KIND_GPU }
     """
-    kinds = {model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) for group in model.config.instance_group}
     for side, accelerator, mark in _accelerators(model):
-        if side == _GPU and kinds == {"KIND_CPU"}:
+        if side == _GPU and _is_on_cpus(model):
             what = f"accelerator `{accelerator.name}` is for GPUs, and all instances are KIND_CPU"
             yield Problem(model.place(mark), what, "remove it, or write `kind: KIND_GPU` in an instance group")
 
@@ -254,9 +255,17 @@ def accelerators_not_read(model: Model) -> Iterator[Problem]:
         yield Problem(place, f"backend `{model.backend.name}` reads no execution accelerators", "remove them")
 
 
-def _accelerators(
-    model: Model,
-) -> Iterator[tuple[str, model_config_pb2.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator, Mark]]:
+def _is_on_cpus(model: Model) -> bool:
+    kinds = {model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) for group in model.config.instance_group}
+    return kinds == {"KIND_CPU"}
+
+
+def _read_accelerators(model: Model) -> Iterator[_Accelerator]:
+    """Those that the backend reads: the ones for GPUs only where an instance can be on one."""
+    return (each for each in _accelerators(model) if not (each[0] == _GPU and _is_on_cpus(model)))
+
+
+def _accelerators(model: Model) -> Iterator[_Accelerator]:
     """Every accelerator with the field that it stands in and its mark."""
     accelerators = model.config.optimization.execution_accelerators
     marks = model.marks.at("optimization").at("execution_accelerators")

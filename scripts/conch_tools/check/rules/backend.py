@@ -223,7 +223,8 @@ def runtime_not_there(use: Use) -> Iterator[Problem]:
         backend: "image_decoder"
     """
     runtime = use.model.config.runtime
-    if not runtime or not use.name or use.folders is None or use.has(runtime):
+    elsewhere = use.name in TRITON_BACKENDS and not use.is_at_hand()
+    if not runtime or not use.name or use.folders is None or use.has(runtime) or elsewhere:
         return
     what = f"runtime `{runtime}` of backend `{use.name}` is not there"
     yield Problem(use.model.place(use.model.marks.at("runtime")), what, "remove it: Triton finds the backend's own")

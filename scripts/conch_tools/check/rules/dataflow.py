@@ -89,8 +89,8 @@ def tensor_never_produced(wiring: Wiring) -> Iterator[Problem]:
 def tensor_produced_twice(wiring: Wiring) -> Iterator[Problem]:
     """Two outputs are mapped to the same ensemble tensor, or one to an input of the ensemble.
 
-    A tensor has one source. Triton refuses a second step that writes it; where a step writes an input of the
-    ensemble, Triton loads it, and requests never end.
+    A tensor has one source. Triton refuses a second step that writes it, and a step whose model declares the output
+    twice; where a step writes an input of the ensemble, Triton loads it, and requests never end.
 
     Bad in `sentiment/config.pbtxt`:
 
@@ -108,6 +108,10 @@ def tensor_produced_twice(wiring: Wiring) -> Iterator[Problem]:
         if len(sources) > 1:
             what = f"`{name}` comes from {' and from '.join(sources)}"
             yield Problem(wiring.place(ports[-1].mark), what, "give each its own ensemble tensor")
+        for port in ports:
+            if [tensor.name for tensor in port.step.completed.outputs].count(port.key) > 1:
+                what = f"`{name}` comes from output `{port.key}`, which `{port.step.model_name}` declares twice"
+                yield Problem(wiring.place(port.mark), what, f"declare it once in `{port.step.model_name}`")
 
 
 @FLOW.rule("ENS024", Severity.ERROR)

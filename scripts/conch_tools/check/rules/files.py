@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from conch_tools.check.backends import TRITON_BACKENDS
+from conch_tools.check.backends import ADAPTOR, TRITON_BACKENDS
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
 from conch_tools.check.repository import CONFIG, Model, Repository
 from conch_tools.check.rulebook import Rulebook
@@ -154,12 +154,15 @@ def folder_read_as_version(model: Model) -> Iterator[Problem]:
 def model_file_missing(model: Model) -> Iterator[Problem]:
     """A version folder lacks the model file.
 
-    The backend loads the file of this name from every version that is served, and the load fails without it.
+    The backend loads the file of this name from every version that is served, and the load fails without it. What the
+    `model.py` of a container's PyTorch loads is not looked at.
 
     Bad with `words/1/model.py` named `modle.py`.
     """
     backend = model.backend
     if model.unparsable is not None or model.is_ensemble or backend.name not in _SINGLE_FILE_BACKENDS:
+        return
+    if backend.name == "pytorch" and model.config.runtime == ADAPTOR:
         return
     # A plan can stand under one name per compute capability; which one is loaded shows on the GPU only.
     accepted = {backend.filename, *model.config.cc_model_filenames.values()}

@@ -119,12 +119,12 @@ def _streams(origins: set[str]) -> str:
 
 
 def _is_decoupled(repository: Repository, name: str) -> bool:
-    """Whether a model is decoupled, or an ensemble with a step that is."""
+    """Whether a model is decoupled, or an ensemble with a step that is: core overwrites what ensembles say."""
     seen, waiting = {name}, [name]
     while waiting:
         model = repository.models.get(waiting.pop())
         if model is not None:
-            if model.config.model_transaction_policy.decoupled:
+            if not model.is_ensemble and model.config.model_transaction_policy.decoupled:
                 return True
             names = {step.model_name for step in model.config.ensemble_scheduling.step} - seen
             seen |= names

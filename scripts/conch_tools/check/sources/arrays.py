@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from conch_tools.check.sources.responses import JOINS, Responses
-from conch_tools.check.sources.source import Source, argument, dotted
+from conch_tools.check.sources.source import Source, argument, dotted, keyword
 from conch_tools.check.sources.tensors import Tensors, Use
 
 _SAME_ROWS = frozenset({"as_numpy", "astype", "tolist", "copy", "to_dlpack", "numpy", "cpu", "flatten", "ravel"})
@@ -100,7 +100,7 @@ class Arrays:
                 case ast.Attribute(value=inner, attr=method) if method == _SQUEEZE:
                     function = dotted(inner) in ("np", "numpy", "torch")
                     squeezed = call.args[0] if function and call.args else inner
-                    axis = argument(call, 1 if function else 0, "axis")
+                    axis = argument(call, 1 if function else 0, "axis") or keyword(call, "dim")
                     use = self.origin(squeezed)
                     if use is not None and not isinstance(squeezed, ast.ListComp) and not self._shape_matters(call):
                         if axis is None:

@@ -22,9 +22,10 @@ _SHELLS = ("os.system", "subprocess.run", "subprocess.call", "subprocess.check_c
            "subprocess.Popen", "os.popen")  # fmt: skip
 _INSTALLS = re.compile(r"\b(pip3?|conda|apt|apt-get)\b.*\binstall\b", re.DOTALL)
 _WRITING_MODES = frozenset("wax+")
-_WRITERS = ("imwrite", "imsave", "to_csv", "to_parquet", "to_json", "write_text", "write_bytes", "savetxt", "to_pickle")
-"""Functions and methods that write a file whatever their arguments are. A DataFrame's only do with a path."""
-_WRITERS_TO_PATHS = ("save", "savez", "savez_compressed", "savefig", "export", "write_video", "write_image")
+_WRITERS = ("imwrite", "imsave", "write_text", "write_bytes")
+"""Functions and methods that write a file whatever their arguments are."""
+_WRITERS_TO_PATHS = ("save", "savez", "savez_compressed", "savetxt", "savefig", "export", "write_video", "write_image",
+                     "to_csv", "to_parquet", "to_json", "to_pickle")  # fmt: skip
 """Those that write into a buffer as well: only one with a path is counted."""
 _TEMPORARY = "tempfile"
 _NAMES_LABELS = re.compile(
@@ -145,7 +146,11 @@ class Effects:
                 return named and len(elements) >= _FEWEST_LABELS and all(map(_is_text, elements))
             case ast.Dict(keys=keys, values=values) if len(values) >= _FEWEST_LABELS:
                 numbers = [key.value for key in keys if isinstance(key, ast.Constant)]
-                return numbers == list(range(len(values))) and all(map(_is_text, values))
+                return (
+                    any(map(_NAMES_LABELS.search, names))
+                    and numbers == list(range(len(values)))
+                    and all(map(_is_text, values))
+                )
         return False
 
     @cached_property

@@ -56,6 +56,10 @@ class Names:
             scope = None if isinstance(scope, ast.Module) else self.scope(scope)
         return []
 
+    def is_local(self, name: ast.Name) -> bool:
+        """Whether a name is a parameter or a variable of the function around it."""
+        return not isinstance(self.scope(name), ast.Module) and (self.scope(name), name.id) in self._local
+
     def value(self, expression: ast.expr) -> ast.expr:
         """What an expression stands for: itself, unless it is a name for another."""
         if expression not in self._values:

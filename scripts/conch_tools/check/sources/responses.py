@@ -12,7 +12,7 @@ from functools import cached_property
 
 from conch_tools.check.sources.names import Function
 from conch_tools.check.sources.requests import Requests
-from conch_tools.check.sources.source import Source
+from conch_tools.check.sources.source import Source, argument, keyword
 from conch_tools.check.sources.tensors import RESPONSE, TENSOR_MAKERS
 
 _SENDER = "get_response_sender"
@@ -61,8 +61,13 @@ class Responses:
         """Whether anything says that a response is the last one, or hands on flags that may say so."""
         named = any(node.attr == _FINAL for node in self.source.of(ast.Attribute))
         imported = any(node.id == _FINAL for node in self.source.of(ast.Name))
-        flags = (given for call in self.source.of(ast.Call) for given in call.keywords if given.arg == "flags")
-        return named or imported or any(not isinstance(given.value, ast.Constant) for given in flags)
+        flags = (argument(call, 1, "flags") for call in self._sent)
+        return named or imported or any(given is not None and not _is_no_flag(given) for given in flags)
+
+    @property
+    def _sent(self) -> Iterator[ast.Call]:
+        """The calls of any `send`."""
+        return (call for call in self.source.of(ast.Call) if _method(call) == "send" or keyword(call, "flags"))
 
     @cached_property
     def answers_nothing(self) -> bool:
@@ -269,16 +274,40 @@ class _Rows:
         """Whether an expression is made of these rows alone, and of nothing that tells which request they are of."""
         joins = [node for node in ast.walk(expression) if self._is_joined(node)] if self._joined else []
         inside = {node for join in joins for node in ast.walk(join)}
+        loops = (node for node in ast.walk(expression) if isinstance(node, ast.comprehension))
+        own = {node.id for loop in loops for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
         found = bool(joins)
         for node in ast.walk(expression):
             match node:
-                case ast.Name() if node not in inside:
-                    if node.id in self._by_request or self._requests.is_list(node):
+                case ast.Name(id=name) if node not in inside and name not in own:
+                    if (self._source.names.scope(node), name) in self._names:
+                        found = True
+                    elif name != "self" and self._source.names.is_local(node):
                         return False
-                    found |= (self._source.names.scope(node), node.id) in self._names
+                case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in self._kept:
+                    return False
                 case ast.Call(func=ast.Attribute(attr=function)) if function in _CUTS_UP:
                     return False
+                case ast.Call() if (callee := self._source.callee(node)) is not None and self._kept & _attributes(
+                    callee
+                ):
+                    return False
         return found
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        """What of `self` changes with requests: it may tell which request a row is of."""
+        found = set[str]()
+        for node in self._source.served:
+            match node:
+                case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                    found.add(name)
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="self"), attr=name), attr=method)
+                ):
+                    if method in (_ADDS_ONE, _ADDS_MANY):
+                        found.add(name)
+        return frozenset(found)
 
     def _is_joined(self, node: ast.AST) -> bool:
         match node:
@@ -293,8 +322,21 @@ def _targets(node: ast.Assign) -> set[str]:
     return {each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
 
 
+def _attributes(function: ast.AST) -> frozenset[str]:
+    """The names of all attributes that a function reads or writes."""
+    return frozenset(node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute))
+
+
 def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
+
+
+def _is_no_flag(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and not value.value
+
+
+def _method(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else None
 
 
 def _is_empty(value: ast.expr) -> bool:

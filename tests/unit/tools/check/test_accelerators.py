@@ -73,6 +73,7 @@ def test_what_the_backend_reads_on_a_gpu_and_what_it_does_not_know_is_right(foun
         (accelerator("tensorrt", key("trt_dla_core", "one")), "ACC003", Severity.ERROR, "write a whole number"),
         (accelerator("cuda", key("gpu_mem_limit", "1")), "ACC004", Severity.WARNING, "write it as a parameter"),
         (accelerator("cuda") + "instance_group { kind: KIND_CPU }", "ACC005", Severity.WARNING, "remove it, or write"),
+        (accelerator("TensorRT") + "instance_group { kind: KIND_CPU }", "ACC005", Severity.WARNING, "remove it, or"),
         (parameter("intra_op_threads_count", "2"), "ACC006", Severity.WARNING, "did you mean `intra_op_thread_count`?"),
         (parameter("enable_memory_arena", "1"), "ACC006", Severity.WARNING, "did you mean `enable_mem_arena`?"),
     ],

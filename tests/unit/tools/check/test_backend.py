@@ -143,6 +143,10 @@ def test_what_the_backend_cannot_have_is_an_error(check: Check, text: str, code:
     assert finding.what.startswith(what)
 
 
+def test_what_a_backend_of_the_container_runs_is_unknown(check: Check) -> None:
+    assert check(config_of('backend: "pytorch" runtime: "model.py"', "1/model.py")) == []
+
+
 def test_an_environment_may_lie_in_the_models_folder(check: Check) -> None:
     text = PARAMETER % ("EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY/env.tar.gz")
     assert check(config_of(text, "1/model.py", "env.tar.gz")) == []

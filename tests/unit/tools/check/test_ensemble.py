@@ -189,6 +189,29 @@ def test_outputs_of_a_decoupled_model_and_of_the_request_do_not_go_together(chec
     assert [(finding.code, finding.line) for finding in findings] == [("ENS027", 5)]
 
 
+def test_an_output_that_a_step_declares_twice_cannot_be_mapped(check: Check) -> None:
+    found = check(repository(first=FIRST + tensor("output", "y")))
+    assert [(each.code, each.file.parent.name) for each in found] == [("ENS023", "e"), ("CFG014", "first")]
+
+
+def test_of_outputs_of_one_name_the_first_counts(check: Check) -> None:
+    again = f'"out" {FP32} }}, {{ name: "out" data_type: TYPE_FP64 dims: [ 9 ]'
+    assert codes(check(edited(f'"out" {FP32}', again))) == ["CFG014"]
+
+
+def test_a_nested_ensemble_streams_only_if_a_step_of_it_does(check: Check) -> None:
+    inner = """\
+platform: "ensemble" max_batch_size: 8 model_transaction_policy { decoupled: true }
+input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } output { name: "y" data_type: TYPE_FP32 dims: [ 4 ] }
+ensemble_scheduling { step { model_name: "inner" model_version: -1
+  input_map { key: "x" value: "x" } output_map { key: "y" value: "y" } } }
+"""
+    files = repository(first=inner) | {"inner/config.pbtxt": FIRST, "inner/1/": ""}
+    assert check(files) == []
+    streams = FIRST + "model_transaction_policy { decoupled: true }"
+    assert codes(check(files | {"inner/config.pbtxt": streams})) == ["ENS027"]
+
+
 def test_shapes_that_core_does_not_compare_are_compared_with_each_other(check: Check) -> None:
     open_input = ENSEMBLE.replace('"in" data_type: TYPE_FP32 dims: [ 4 ]', '"in" data_type: TYPE_FP32 dims: [ -1 ]')
     assert check(repository(open_input)) == []

@@ -96,10 +96,42 @@ return responses
 """
 
 
+CUT_BY_SIZES = """
+rows, responses = [], []
+for request in requests:
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    rows.extend(x)
+sizes = [len(pb_utils.get_input_tensor_by_name(r, "x").as_numpy()) for r in requests]
+sums = self.model(np.array(rows))
+for part in self.cut(sums, sizes):
+    responses.append(pb_utils.InferenceResponse([pb_utils.Tensor("y", part)]))
+return responses
+"""
+CUT_BY_KEPT_SIZES = """
+rows, responses, self.sizes = [], [], []
+for request in requests:
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    rows.extend(x)
+    self.sizes.append(len(x))
+for part in self.cut(np.array(rows), self.sizes):
+    responses.append(pb_utils.InferenceResponse([pb_utils.Tensor("y", part)]))
+return responses
+"""
+CUT = """
+    def cut(self, rows):
+        start = 0
+        for size in self.sizes:
+            yield rows[start : start + size]
+            start += size
+"""
+
+
 @pytest.mark.parametrize(
     "execute",
     [
         ONE_EACH,
+        CUT_BY_SIZES,
+        CUT_BY_KEPT_SIZES,
         SPLIT_AGAIN,
         JOINED_AND_CUT,
         ROWS_IN_ONE_TENSOR,
@@ -114,6 +146,13 @@ return responses
 )
 def test_one_response_for_each_request_is_right(check_source: CheckSource, execute: str) -> None:
     assert check_source(execute, more=BATCHED) == []
+
+
+def test_a_method_may_know_the_sizes_of_requests(check_source: CheckSource) -> None:
+    by_itself = CUT_BY_KEPT_SIZES.replace("), self.sizes)", "))")
+    assert check_source(by_itself, more=BATCHED, rest=CUT) == []
+    without_sizes = CUT.replace("self.sizes", "self.fixed_sizes")
+    assert check_source(by_itself, more=BATCHED, rest=without_sizes) == [("PYR004", 12)]
 
 
 @pytest.mark.parametrize(
@@ -182,8 +221,9 @@ for request in requests:
 def test_a_stream_that_repeats_what_it_said_and_ends_is_right(check_source: CheckSource) -> None:
     assert check_source(STREAM, more=DECOUPLED) == []
     assert check_source(STREAM + "return None\n", more=DECOUPLED) == []
-    flags = STREAM.replace("pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL", "self.flags_of(request)")
-    assert check_source(flags, more=DECOUPLED) == []
+    for flags in ("flags=self.flags_of(request)", "flags=1", "None, 1"):
+        said = STREAM.replace("flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL", flags)
+        assert check_source(said, more=DECOUPLED) == []
 
 
 def test_senders_are_for_models_that_are_not_decoupled_as_well(check_source: CheckSource) -> None:
@@ -193,6 +233,8 @@ def test_senders_are_for_models_that_are_not_decoupled_as_well(check_source: Che
 def test_a_stream_ends_and_returns_nothing(check_source: CheckSource) -> None:
     endless = STREAM.replace("    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)\n", "")
     assert check_source(endless, more=DECOUPLED) == [("PYR007", 5)]
+    unsaid = STREAM.replace("pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL", "0")
+    assert check_source(unsaid, more=DECOUPLED) == [("PYR007", 5)]
     assert check_source(ONE_EACH, more=DECOUPLED) == [("PYR006", 5)]
     both = ONE_EACH.replace("return responses", "if not self.decoupled:\n    return responses")
     assert check_source(both, more=DECOUPLED) == []
@@ -226,6 +268,7 @@ def test_a_part_of_the_batch_is_not_all_of_it(check_source: CheckSource, use: st
     [
         "row = x[0] if len(x) == 1 else x",
         "row = np.squeeze(x, axis=-1)",
+        "row = torch.from_numpy(x).squeeze(dim=1)",
         "row = x.squeeze().reshape(len(x), -1)",
         "row = [np.squeeze(line) for line in x]",
         "row = x[:, 0]",
@@ -246,6 +289,8 @@ def test_what_keeps_the_batch_is_right(check_source: CheckSource, use: str) -> N
         "np.save('x.npy', x)",
         "image.save(f'{count}.png')",
         "Path('x').write_text('.')",
+        "table.to_csv('x.csv')",
+        "np.savetxt(f'{count}.txt', x)",
     ],
 )
 def test_files_are_not_for_requests(check_source: CheckSource, write: str) -> None:
@@ -260,6 +305,9 @@ def test_files_are_not_for_requests(check_source: CheckSource, write: str) -> No
         "image.save(buffer, format='PNG')",
         "np.save(io.BytesIO(), x)",
         "cv2.imencode('.png', x)",
+        "table.to_csv(buffer)",
+        "np.savetxt(buffer, x)",
+        "codec.to_json(value)",
         "table.to_json(orient='records')",
     ],
 )
@@ -285,6 +333,7 @@ def test_what_execute_never_comes_to_may_write_files(check_source: CheckSource) 
         ("OUTPUTS = ['boxes', 'scores']\nname = OUTPUTS[best]", False),
         ("LABELS = []\nname = LABELS[best]", False),
         ("LABELS = [read(0), read(1)]\nname = LABELS[best]", False),
+        ("MODES = {0: 'train', 1: 'eval'}", False),
         ("CODES = {200: 'fine', 404: 'missing'}", False),
     ],
 )
