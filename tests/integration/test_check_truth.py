@@ -127,6 +127,7 @@ ELSEWHERE = {
 NOT_ASKED = {
     "FIL005": "Triton waits for a process that is dead: a case of its own",
     "FIL008": "the same; test_check_verdicts.py asks about it",
+    "FIL011": "it ends the server: a case of its own",
     "CFG035": "it ends the server: a case of its own",
 }
 """Codes whose bad example is not loaded beside the others, with the reason."""

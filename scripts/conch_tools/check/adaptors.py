@@ -85,7 +85,9 @@ class Adaptor:
             sequences = model.config.sequence_batching
             found |= {control.name for control in sequences.control_input}
             found |= {name for state in sequences.state for name in (state.input_name, state.output_name)}
-            found |= {name for batch_input in model.config.batch_input for name in batch_input.target_name}
+            # The Python backend computes none; a Python-based one may do so itself.
+            for batch_input in model.config.batch_input if self.shared else ():
+                found.update(batch_input.target_name)
         return frozenset(found) | self.facts.tensors.completed
 
     @cached_property

@@ -142,6 +142,10 @@ class Model:
         """Where the backend looks for the files of a version."""
         return self.folder / str(number)
 
+    def file(self, *names: str) -> Path:
+        """Where core looks for a file that the configuration names: below the folder, with a / in front as well."""
+        return self.folder.joinpath(*(name.lstrip("/") for name in names))
+
     @cached_property
     def graphs(self) -> Mapping[int, Graph | UnreadableGraph]:
         """The ONNX graphs of the versions to be served whose file is there; none for other backends."""

@@ -27,6 +27,8 @@ _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9._~-]")
 _COMPILED_BACKENDS = TRITON_BACKENDS - {"python", "vllm", "onnxruntime"}
 """Backends of Triton's own that run in its own process; onnxruntime is Python where the stand-in serves it."""
 
+_LARGEST_VERSION = 2**63 - 1
+
 _SINGLE_FILE_BACKENDS = ("onnxruntime", "openvino", "python", "pytorch", "tensorflow", "tensorrt")
 """The backends that load the file `default_model_filename` from each version folder."""
 
@@ -192,7 +194,7 @@ def label_file_missing(model: Model) -> Iterator[Problem]:
         label_filename: "labels.txt"
     """
     for index, output in enumerate(model.config.output):
-        if output.label_filename and not (model.folder / output.label_filename).is_file():
+        if output.label_filename and not model.file(output.label_filename).is_file():
             mark = model.marks.at("output", index).at("label_filename")
             what = f"label file `{output.label_filename}` of output `{output.name}` is missing"
             cure = _build(model) or f"put it into {model.folder}, or remove `label_filename`"
@@ -213,6 +215,20 @@ def configuration_in_a_version(model: Model) -> Iterator[Problem]:
         if model.config_file is None and CONFIG in entries and name in map(str, model.versions):
             cure = f"move it to {model.folder / CONFIG}"
             yield Problem(Place(model.folder / name / CONFIG), "Triton does not look for a configuration here", cure)
+
+
+@FILES.rule("FIL011", Severity.ERROR)
+def version_beyond_64_bits(model: Model) -> Iterator[Problem]:
+    """A folder's name begins with a number that no version can have.
+
+    Triton reads it into 64 bits. The attempt ends the server, and all its models with it.
+
+    Bad with `topics/99999999999999999999/.gitkeep`.
+    """
+    for number, name in model.numbered_folders.items():
+        if number > _LARGEST_VERSION:
+            what = f"version {number} is above {_LARGEST_VERSION}"
+            yield Problem(Place(model.folder / name), what, "rename the folder, or move it away")
 
 
 def _is_model(path: Path, backend: str) -> bool:

@@ -195,7 +195,7 @@ def warmup_refused(model: Model) -> Iterator[Problem]:
     inputs = {tensor.name: tensor for tensor in as_loaded.inputs}
     for index, sample in enumerate(model.config.model_warmup):
         mark = model.marks.at("model_warmup", index)
-        if not sample.batch_size or not inputs:
+        if not sample.batch_size:
             continue
         if 0 < as_loaded.max_batch_size < sample.batch_size:
             what = f"warm-up batch of {sample.batch_size}, max_batch_size {as_loaded.max_batch_size}"
@@ -206,9 +206,11 @@ def warmup_refused(model: Model) -> Iterator[Problem]:
                 strangers = sorted(set(sample.inputs) - set(inputs))
                 cure = cure_for_name(name, strangers, f"add it; the model's inputs are {listed(inputs)}")
                 yield Problem(model.place(mark), f"the warm-up sample has no input `{name}`", cure)
-        for name in set(sample.inputs) & set(inputs):
+        for name, data in sorted(sample.inputs.items()):
             entry = mark.entry("inputs", name)
-            for what, cure in _faults(model, sample.inputs[name], inputs[name]):
+            tensor = inputs.get(name)
+            known = tensor if tensor is not None and as_loaded.is_known(tensor) else None
+            for what, cure in _faults(model, data, known):
                 yield Problem(model.place(entry), f"input `{name}` of the warm-up sample {what}", cure)
 
 
@@ -237,20 +239,23 @@ def warmup_skipped(model: Model) -> Iterator[Problem]:
             yield Problem(model.place(mark), "the warm-up sample has no batch_size", "write `batch_size: 1`")
 
 
-def _faults(model: Model, data: model_config_pb2.ModelWarmup.Input, tensor: Tensor) -> Iterator[tuple[str, str]]:
-    """What is wrong with the data for one input, each with its cure."""
+def _faults(model: Model, data: model_config_pb2.ModelWarmup.Input, tensor: Tensor | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with the data for one input, each with its cure. Core reads that for inputs it does not know, too.
+
+    `tensor` is None where nothing is known of the input.
+    """
     given, dims = model_config_pb2.DataType.Name(data.data_type), tuple(data.dims)
-    if given != tensor.data_type:
+    if tensor is not None and given != tensor.data_type:
         yield f"is {given}, the model's {tensor.data_type}", f"write `data_type: {tensor.data_type}`"
     if any(size < 1 for size in dims):
         yield f"has dims {list(dims)}", "write the sizes of one item, without -1 or 0"
-    elif not fits(dims, tensor.dims):
+    elif tensor is not None and not fits(dims, tensor.dims):
         hint = ", without the batch" if fits(dims[1:], tensor.dims) else ""
         yield f"has dims {list(dims)}, the model's {list(tensor.dims)}", f"write the dims of one item{hint}"
     if data.WhichOneof("input_data_type") is None:
         yield "has no data", "write `zero_data: true`, `random_data: true` or `input_data_file`"
     if data.HasField("input_data_file"):
-        file = model.folder / _WARMUP_FOLDER / data.input_data_file
+        file = model.file(_WARMUP_FOLDER, data.input_data_file)
         wanted = math.prod(dims) * bytes_of(given)
         if not file.is_file():
             yield f"is to come from `{data.input_data_file}`, which is not there", f"put the file into {file.parent}"

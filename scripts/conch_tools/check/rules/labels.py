@@ -49,10 +49,10 @@ def labels_and_dims_differ(model: Model) -> Iterator[Problem]:
     """
     for index, output in enumerate(model.outputs):
         filename = model.config.output[index].label_filename
-        lines = _lines(model.folder / filename) if filename else None
+        lines = _lines(model.file(filename)) if filename else None
         if lines is not None and output.dims and -1 not in output.dims and lines != math.prod(output.dims):
             what = f"{lines} labels for the {math.prod(output.dims)} elements of output `{output.name}`"
-            yield Problem(Place(model.folder / filename), what, "write one label a line, in the order of the elements")
+            yield Problem(Place(model.file(filename)), what, "write one label a line, in the order of the elements")
 
 
 def _lines(file: Path) -> int | None:

@@ -196,6 +196,28 @@ def output_of_another_type(adaptor: Adaptor) -> Iterator[Problem]:
                 yield Problem(adaptor.source.place(use.node), what, cure)
 
 
+@ADAPTORS.rule("PYT008", Severity.WARNING)
+def batch_input_not_computed(adaptor: Adaptor) -> Iterator[Problem]:
+    """A model in Python has a `batch_input`.
+
+    Backends compute these tensors, as the sizes of the requests in a batch, and the Python backend does not: nothing
+    comes.
+
+    Bad in `embed/config.pbtxt`:
+
+        input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+        batch_input { target_name: "sizes" data_type: TYPE_INT32 source_input: "text" }
+
+    Good:
+
+        input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+    """
+    model = adaptor.single
+    if model is not None and model.config.batch_input:
+        place = model.place(model.marks.at("batch_input"))
+        yield Problem(place, "`batch_input` does nothing here", "remove it: `execute` has the sizes of its requests")
+
+
 def _never_read(adaptor: Adaptor) -> set[str]:
     read = {name for use in adaptor.facts.tensors.reads for name in use.names or ()}
     return set(adaptor.inputs) - read

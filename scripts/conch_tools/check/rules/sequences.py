@@ -212,7 +212,7 @@ def _faults(
         case None:
             yield "has no data", "write `zero_data: true` or `data_file`"
         case "data_file":
-            file = model.folder / _STATE_FOLDER / initial.data_file
+            file = model.file(_STATE_FOLDER, initial.data_file)
             needed = math.prod(dims) * bytes_of(data_type)
             if not file.is_file():
                 yield f"is to come from `{initial.data_file}`, which is not there", f"put the file into {file.parent}"

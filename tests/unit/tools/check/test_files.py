@@ -79,6 +79,19 @@ def test_a_folder_that_triton_takes_for_a_version_is_a_warning(check: Check, rep
     assert finding.file == repository / "m" / "3.old"
 
 
+def test_a_version_that_64_bits_do_not_hold_ends_the_server(check: Check, repository: Path) -> None:
+    [finding] = check(model(ECHO, "1/", f"{2**63}/"))
+    assert (finding.code, finding.file) == ("FIL011", repository / "m" / str(2**63))
+    assert check(model(ECHO, f"{2**63 - 1}/", name="largest")) == [finding]
+
+
+def test_labels_lie_below_the_folder_even_if_their_name_begins_with_a_slash(check: Check) -> None:
+    labelled = ECHO[: ECHO.index("output")] + 'output { name: "y" data_type: TYPE_FP32 dims: -1 label_filename: "%s" }'
+    [finding] = check(model(labelled % "/etc/hostname", "1/"))
+    assert finding.code == "FIL006"
+    assert check(model(labelled % "/labels.txt", "1/", "labels.txt")) == []
+
+
 def test_its_version_lacks_the_model_file(check: Check) -> None:
     findings = check(model(PYTHON, "1/model.py", "3.old/model.py"))
     assert [(finding.code, finding.file.name) for finding in findings] == [

@@ -59,6 +59,36 @@ def test_a_sample_that_the_model_refuses_is_an_error(
     assert what in finding.what and finding.cure.startswith(cure)
 
 
+STRANGER = {"data_type": "TYPE_FP32", "dims": "1", "data": "zero_data: true"}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({}, None),
+        ({"dims": "-1"}, "input `z` of the warm-up sample has dims [-1]"),
+        ({"data": ""}, "input `z` of the warm-up sample has no data"),
+        ({"data": 'input_data_file: "x"'}, "input `z` of the warm-up sample is to come from `x`, which is not there"),
+    ],
+)
+def test_what_is_sent_for_an_input_that_nothing_is_known_of_is_read_as_well(
+    check: Check, change: dict[str, str], what: str | None
+) -> None:
+    data_type, dims, data = {**STRANGER, **change}.values()
+    stranger = INPUT % ("z", data_type, dims, data)
+    (known,) = (text for text in warmup().values() if isinstance(text, str) and text)
+    beside = {"m/config.pbtxt": known.replace("inputs {", f"{stranger}\ninputs {{"), "m/1/": ""}
+    completed = {"m/config.pbtxt": f'backend: "python" model_warmup {{ batch_size: 1 {stranger} }}', "m/1/model.py": ""}
+    for files in (beside, completed):
+        assert [finding.what for finding in check(files)] == ([] if what is None else [what])
+
+
+def test_a_file_lies_below_the_folder_even_if_its_name_begins_with_a_slash(check: Check) -> None:
+    (finding,) = check(warmup(data='input_data_file: "/etc/hostname"'))
+    assert finding.what.endswith("is to come from `/etc/hostname`, which is not there")
+    assert check({**warmup(data='input_data_file: "/x"'), "m/warmup/x": b"0" * 48}) == []
+
+
 def test_a_sample_without_a_batch_size_is_skipped(check: Check) -> None:
     (finding,) = check(warmup(dims="9", size=0))
     assert (finding.code, finding.severity, finding.line) == ("CFG017", Severity.WARNING, 5)

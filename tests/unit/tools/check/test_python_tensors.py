@@ -146,3 +146,11 @@ class TritonPythonModel:
     (finding,) = check_repository(repository, backends)
     assert (finding.code, finding.file, finding.line) == ("PYT001", adaptor, 10)
     assert finding.cure == "did you mean `image`?"
+
+
+def test_what_a_batch_input_would_compute_never_comes(check_source: CheckSource) -> None:
+    computed = 'batch_input { target_name: "sizes" data_type: TYPE_INT32 source_input: "x" }'
+    sizes = READ.replace("x = ", "sizes = ").replace('"x"', '"sizes"')
+    assert check_source(SOUND, more=computed) == [("PYT008", 5)]
+    read = SOUND.replace(READ, f"{READ}\n    {sizes}\n    sizes.as_numpy()")
+    assert check_source(read, more=computed) == [("PYT001", 9), ("PYT008", 5)]
