@@ -42,7 +42,12 @@ class Selection:
 
 
 def check(
-    settings: Settings, paths: Sequence[Path], backends: Sequence[Path] = (), selection: Selection | None = None
+    settings: Settings,
+    paths: Sequence[Path],
+    backends: Sequence[Path] = (),
+    selection: Selection | None = None,
+    *,
+    gpu: bool | None = None,
 ) -> list[Finding]:
     """The findings in every repository that is named, or that holds a file that is named.
 
@@ -55,6 +60,7 @@ def check(
             repository, `python_backends` beside any other; and where there is no such folder, nothing is said about
             backends being there.
         selection: the rules that count, all by default.
+        gpu: whether the machine that serves has a GPU; None looks at this one.
 
     Raises:
         SettingsError: a path or a folder of backends is not there, or a folder is no model repository or an empty one.
@@ -65,7 +71,8 @@ def check(
         if repository.is_dir() and not visible_folders(repository):
             raise SettingsError(f"{repository} is empty: name a model repository, a folder with one folder a model")
         folders = _backends_of(repository, settings, backends)
-        found += [finding for finding in check_repository(repository, folders) if rules.takes(finding.code)]
+        findings = check_repository(repository, folders, gpu=gpu)
+        found += [finding for finding in findings if rules.takes(finding.code)]
     return found
 
 
@@ -84,7 +91,7 @@ def _repositories(settings: Settings, paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise SettingsError(f"{path} is not there: name a model repository, or a file in one")
-        is_repository = path.is_dir() and not (path / CONFIG).is_file()
+        is_repository = path.is_dir() and not _is_model(path)
         repository = path if is_repository else repository_holding(path)
         if repository is not None and repository not in found:
             found.append(repository)
@@ -94,15 +101,19 @@ def _repositories(settings: Settings, paths: Sequence[Path]) -> list[Path]:
 def repository_holding(path: Path) -> Path | None:
     """The repository that a model or a file belongs to, None for a file of no model.
 
-    A model's folder is known by its config.pbtxt, its configs/<profile>.pbtxt, or a model file in a version folder.
+    A model's folder is known by its config.pbtxt, by a model file in a version folder, or by configs/<profile>.pbtxt
+    beside a version folder.
     """
     path = path.absolute()
-    for folder in (path, *path.parents):
-        if (folder / CONFIG).is_file():
-            return folder.parent
-    is_profile = path.parent.name == PROFILES and path.suffix == ".pbtxt"
-    is_model_file = path.parent.name.isdigit() and path.name in _MODEL_FILES
-    return path.parents[2] if is_profile or is_model_file else None
+    return next((folder.parent for folder in (path, *path.parents) if _is_model(folder)), None)
+
+
+def _is_model(folder: Path) -> bool:
+    if (folder / CONFIG).is_file():
+        return True
+    versions = [each for each in folder.glob("[0-9]*") if each.name.isdigit() and not (each / CONFIG).is_file()]
+    has_files = any((version / name).exists() for version in versions for name in _MODEL_FILES)
+    return has_files or (bool(versions) and any((folder / PROFILES).glob("*.pbtxt")))
 
 
 def _backends_of(repository: Path, settings: Settings, given: Sequence[Path]) -> list[Path] | None:

@@ -172,7 +172,8 @@ class Repository:
     """All models of a repository by name, and the folders that hold backends (None: not told).
 
     `profile` is the hardware profile that it is looked at for. `hashed` says whether files are to be compared with
-    the SHA-256 that a build recorded, which means to read them whole.
+    the SHA-256 that a build recorded, which means to read them whole, `has_gpu` whether the machine that serves it has
+    a GPU.
     """
 
     folder: Path
@@ -180,6 +181,7 @@ class Repository:
     backend_folders: tuple[Path, ...] | None
     profile: str | None = None
     hashed: bool = True
+    has_gpu: bool = False
 
     def __iter__(self) -> Iterator[Model]:
         """Every model, in the order of names."""
@@ -217,6 +219,7 @@ def load_repository(
     profile: str | None = None,
     *,
     hashed: bool = True,
+    has_gpu: bool = False,
     without_profile: Repository | None = None,
 ) -> Repository:
     """Read every model of `folder` as it is served with a profile; hidden folders are left out.
@@ -236,7 +239,7 @@ def load_repository(
     for path in visible_folders(folder):
         if path.name not in models or (path / PROFILES / f"{profile}.pbtxt").is_file():
             models[path.name] = _load_model(path, owner_of(path.name, pipelines), profile, folders)
-    return Repository(folder, MappingProxyType(models), folders, profile, hashed)
+    return Repository(folder, MappingProxyType(models), folders, profile, hashed, has_gpu)
 
 
 def _load_model(

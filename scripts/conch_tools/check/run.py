@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conch_tools.check.findings import Finding
+from conch_tools.check.machine import gpu_is_here
 from conch_tools.check.repository import PROFILES, Repository, load_repository, profiles_of
 from conch_tools.check.rules import RULEBOOKS
 from conch_tools.check.suppression import without_suppressed
@@ -18,6 +19,7 @@ def check_repository(
     *,
     profiles: Sequence[str | None] | None = None,
     hashed: bool = True,
+    gpu: bool | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with a model repository, by file and line; no server is asked.
 
@@ -29,16 +31,18 @@ def check_repository(
         profiles: the hardware profiles to look at, None for config.pbtxt alone; all that there are by default.
         hashed: whether files are compared with the SHA-256 that their build recorded, at a second or so a gigabyte.
             Steps do so themselves when they load.
+        gpu: whether the machine that serves has a GPU; None looks at this one.
 
     Raises:
         SettingsError: `repository` is no model repository.
     """
     first_met: dict[Finding, str | None] = {}
     plain: Repository | None = None
+    has_gpu = gpu_is_here() if gpu is None else gpu
     for number, profile in enumerate((None, *profiles_of(repository)) if profiles is None else profiles):
         # Files do not differ between profiles: to read them once is enough.
         once = hashed and number == 0
-        loaded = load_repository(repository, backends, profile, hashed=once, without_profile=plain)
+        loaded = load_repository(repository, backends, profile, hashed=once, has_gpu=has_gpu, without_profile=plain)
         plain = loaded if profile is None else plain
         for book in RULEBOOKS:
             for finding in book.findings(loaded):

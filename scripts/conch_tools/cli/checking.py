@@ -24,6 +24,9 @@ def check(
     backends: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with backends; may be repeated.")
     ] = None,
+    gpu: Annotated[
+        bool | None, typer.Option("--gpu/--no-gpu", help="Whether the server will have a GPU; else this machine's.")
+    ] = None,
     explain: Annotated[str | None, typer.Option(metavar="CODE", help="Say what a rule is about, and stop.")] = None,
 ) -> None:
     """Find, without a server, what Triton would refuse or answer wrongly. Exit code 1 when there are errors."""
@@ -40,7 +43,7 @@ def check(
         from conch_tools.serve import require_repository
 
         require_repository(settings)
-    findings = run(settings, paths or [], backends or [], Selection.of(select or [], ignore or []))
+    findings = run(settings, paths or [], backends or [], Selection.of(select or [], ignore or []), gpu=gpu)
     print(render(findings, Format(form)))
     if has_errors(findings) or (strict and findings):
         raise typer.Exit(1)

@@ -11,7 +11,6 @@ from tritonclient.grpc import model_config_pb2
 from conch_tools.check.completion import completed
 from conch_tools.check.data_types import bytes_of
 from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
-from conch_tools.check.machine import gpu_is_here
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
@@ -20,17 +19,17 @@ from conch_tools.check.wiring import fits
 _TENSORRT = "tensorrt_plan"
 _LEADING_NUMBER = re.compile(r"\s*\+?\d")
 """What core reads a number from; it minds nothing that follows."""
+_FOR_GPUS = "configs/gpu.pbtxt for `--profile gpu`; or check with `--gpu` what a machine with a GPU serves"
 _WARMUP_FOLDER = "warmup"
 
 INSTANCES = Rulebook[Model](lambda repository: (model for model in repository.readable if not model.is_ensemble))
 
 
 def _without_gpu(repository: Repository) -> Iterator[Model]:
-    """Models that are loaded without a GPU: those of pipelines, of profiles named cpu…, and all on a machine that has
-    none."""
+    """Models that are loaded without a GPU: those of pipelines, of profiles named cpu…, and all where there is none."""
     own_profile = repository.profile is not None
     for model in repository.readable if repository.for_cpus else ():
-        if not model.is_ensemble and (own_profile or model.pipeline is not None or not gpu_is_here()):
+        if not model.is_ensemble and (own_profile or model.pipeline is not None or not repository.has_gpu):
             yield model
 
 
@@ -42,8 +41,8 @@ def gpu_where_there_is_none(model: Model) -> Iterator[Problem]:
     """A model wants a GPU where there is none.
 
     config.pbtxt of a pipeline, and the profiles whose names begin with `cpu`, are for machines without a GPU; so is any
-    config.pbtxt where this machine has none. There Triton refuses a model with `kind: KIND_GPU`, and one that names
-    GPUs. What is served on another machine is checked with `--profile gpu`.
+    config.pbtxt where the machine has none. There Triton refuses a model with `kind: KIND_GPU`, and one that names
+    GPUs. What is served on a machine with one is checked with `--gpu`.
 
     Bad in `embed/config.pbtxt`:
 
@@ -56,10 +55,10 @@ def gpu_where_there_is_none(model: Model) -> Iterator[Problem]:
     for group, mark in _groups(model):
         kind = model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)
         if kind == "KIND_GPU":
-            cure = "remove `kind`, and write it into configs/gpu.pbtxt for `--profile gpu`"
+            cure = f"remove `kind`, and write it into {_FOR_GPUS}"
             yield Problem(model.place(mark.at("kind")), "an instance group is KIND_GPU", cure)
         elif kind == "KIND_AUTO" and group.gpus:
-            cure = "remove `gpus`, and write them into configs/gpu.pbtxt for `--profile gpu`"
+            cure = f"remove `gpus`, and write them into {_FOR_GPUS}"
             yield Problem(model.place(mark.at("gpus")), "an instance group names GPUs", cure)
 
 

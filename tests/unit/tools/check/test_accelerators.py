@@ -35,7 +35,7 @@ def parameter(name: str, value: str) -> str:
 @pytest.fixture
 def found(check: Check, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Finding]]:
     """The findings in a model with more in its configuration, on a machine with a GPU."""
-    monkeypatch.setattr("conch_tools.check.rules.instances.gpu_is_here", lambda: True)
+    monkeypatch.setattr("conch_tools.check.run.gpu_is_here", lambda: True)
     content = graph("agraph (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
     files: dict[str, str | bytes] = {"m/config.pbtxt": CONFIG, "m/1/model.onnx": content}
     return lambda more: check({**files, "m/configs/gpu.pbtxt": CONFIG + more})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conch_tools.check.command import Selection, check, repository_holding
 from conch_tools.errors import SettingsError
 from conch_tools.settings import Settings
 
+HOOKS = Path(__file__).parents[4] / ".pre-commit-hooks.yaml"
 CONFIG = """\
 backend: "%s"
 max_batch_size: -1
@@ -89,6 +91,17 @@ def test_a_model_or_a_file_means_the_repository_that_holds_it(settings: Settings
     assert codes(settings, models / path) == ["CFG008"]
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_whether_there_is_a_gpu_may_be_said(
+    settings: Settings, models: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    monkeypatch.setattr("conch_tools.check.run.gpu_is_here", lambda: here)
+    (models / "m" / "config.pbtxt").write_text(CONFIG % "their_own" + "instance_group { kind: KIND_GPU }")
+    for gpu in (True, False, None):
+        found = [each.code for each in check(settings, [models], gpu=gpu)]
+        assert ("CFG018" in found) is not (here if gpu is None else gpu)
+
+
 def test_a_repository_is_checked_once_however_many_of_its_files_are_named(settings: Settings, models: Path) -> None:
     (models / "m" / "1" / "model.py").touch()
     assert codes(settings, models, models / "m" / "config.pbtxt", models / "m" / "1" / "model.py") == ["CFG008"]
@@ -103,14 +116,47 @@ def test_a_file_of_no_model_is_passed_over(settings: Settings, tmp_path: Path) -
     ("file", "holds"),
     [
         ("r/m/1/model.onnx", "r"),
-        ("r/m/configs/gpu.pbtxt", "r"),
+        ("r/m/1/deep/model.onnx", None),
+        ("r/m/configs/gpu.pbtxt", None),
         ("r/m/1/notes.txt", None),
         ("r/m/v1/model.py", None),
         ("configs/settings.toml", None),
     ],
 )
 def test_models_without_a_configuration_are_known_by_their_files(tmp_path: Path, file: str, holds: str | None) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
     assert repository_holding(tmp_path / file) == (None if holds is None else tmp_path / holds)
+
+
+def test_a_folder_of_configurations_is_one_of_a_model_beside_a_version_only(tmp_path: Path) -> None:
+    profile = tmp_path / "proj" / "configs" / "label_map.pbtxt"
+    profile.parent.mkdir(parents=True)
+    profile.touch()
+    assert repository_holding(profile) is None
+    (tmp_path / "proj" / "1").mkdir()
+    assert repository_holding(profile) == tmp_path
+
+
+def test_a_model_without_a_configuration_is_no_repository(settings: Settings, models: Path) -> None:
+    (models / "bare" / "1").mkdir(parents=True)
+    (models / "bare" / "1" / "model.py").write_text(ADAPTOR)
+    assert codes(settings, models / "bare") == ["CFG008"]
+
+
+@pytest.mark.parametrize(
+    ("path", "looked_at"),
+    [
+        ("r/m/labels.txt", True),
+        ("r/m/warmup/x.bin", True),
+        ("r/m/initial_state/zero", True),
+        ("r/m/1/weights/a", True),
+        ("notes.txt", False),
+    ],
+)
+def test_the_hook_looks_at_what_belongs_to_models(path: str, looked_at: bool) -> None:
+    (line,) = (each for each in HOOKS.read_text().splitlines() if "files:" in each)
+    assert (re.search(line.partition("files: ")[2], path) is not None) is looked_at
 
 
 def test_what_is_not_there_and_what_is_empty_is_refused(settings: Settings, tmp_path: Path) -> None:
