@@ -207,8 +207,8 @@ def warmup_refused(model: Model) -> Iterator[Problem]:
                 yield Problem(model.place(mark), f"the warm-up sample has no input `{name}`", cure)
         for name, data in sorted(sample.inputs.items()):
             entry = mark.entry("inputs", name)
-            tensor = inputs.get(name)
-            known = tensor if tensor is not None and as_loaded.is_known(tensor) else None
+            declared = inputs.get(name)
+            known = declared if declared is not None and as_loaded.is_known(declared) else None
             for what, cure in _faults(model, data, known):
                 yield Problem(model.place(entry), f"input `{name}` of the warm-up sample {what}", cure)
 
