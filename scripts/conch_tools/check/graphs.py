@@ -46,12 +46,16 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph's file and its signature, the operator set of ONNX's own domain and the version of the format."""
+    """A graph's file and its signature, the operator set of ONNX's own domain and the version of the format.
+
+    `external` names the files that hold its weights, as paths from its own folder.
+    """
 
     file: Path
     signature: GraphSignature
     opset: int
     ir_version: int
+    external: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,25 +74,42 @@ def read_graph(file: Path) -> Graph | UnreadableGraph:
         return UnreadableGraph(file, "this is no ONNX model, or only a part of one")
     if not model.graph.output:
         return UnreadableGraph(file, "this is no ONNX model: it has no outputs")
+    opset = max((each.version for each in model.opset_import if each.domain in _OWN_DOMAIN), default=1)
     for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
+            number = value.type.tensor_type.elem_type
+            return UnreadableGraph(file, f"`{value.name}` is of type {number}, which ONNX does not have")
         if not value.type.HasField("tensor_type"):
             kind = value.type.WhichOneof("value")
             return UnreadableGraph(file, f"`{value.name}` is a {kind}, but Triton carries plain tensors only")
-    if (fault := _fault(model)) is not None:
+    if (fault := _fault(model, opset)) is not None:
         return UnreadableGraph(file, f"this is no sound ONNX model: {fault}")
-    opset = max((each.version for each in model.opset_import if each.domain in _OWN_DOMAIN), default=1)
-    return Graph(file, _signature(model), opset, model.ir_version)
+    return Graph(file, _signature(model), opset, model.ir_version, _external_files(model))
 
 
-def _fault(model: onnx.ModelProto) -> str | None:
+def _external_files(model: onnx.ModelProto) -> tuple[str, ...]:
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return tuple(dict.fromkeys(entry.value for entry in entries if entry.key == "location"))
+
+
+def _is_operator(name: str, opset: int) -> bool:
+    """Whether an operator set of ONNX's own has an operator, and has not given it up."""
+    try:
+        return not onnx.defs.get_schema(name, opset).deprecated
+    except onnx.defs.SchemaError:
+        return False
+
+
+def _fault(model: onnx.ModelProto, opset: int) -> str | None:
     """A tensor that comes from nowhere, or an operator that there is not; ONNX Runtime refuses both."""
     known = {*_OPERATORS, *(function.name for function in model.functions)}
     available = {"", *(value.name for value in (*model.graph.input, *model.graph.initializer))}
     available |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     available.update(name for node in model.graph.node for name in node.output)
     for node in model.graph.node:
-        if node.domain in _OWN_DOMAIN and node.op_type not in known and not onnx.defs.has(node.op_type):
-            return f"there is no operator `{node.op_type}`"
+        if node.domain in _OWN_DOMAIN and node.op_type not in known and not _is_operator(node.op_type, opset):
+            in_others = f" in operator set {opset}" if onnx.defs.has(node.op_type) else ""
+            return f"there is no operator `{node.op_type}`{in_others}"
         for name in node.input:
             if name not in available:
                 return f"an operator `{node.op_type}` reads `{name}`, which nothing gives"

@@ -76,6 +76,28 @@ def graph_unreadable(file: GraphFile) -> Iterator[Problem]:
         yield Problem(Place(file.graph.file), file.graph.problem, cure)
 
 
+@GRAPH_FILES.rule("ONX022", Severity.ERROR)
+def weights_missing(file: GraphFile) -> Iterator[Problem]:
+    """A file with weights is not there.
+
+    A graph may keep its weights in files of their own, which it names and ONNX Runtime looks for beside it; the load
+    fails without one. They are easily left behind when a graph is copied or fetched.
+
+    Bad in `double/1/model.onnx`:
+
+        <float[2] factor = ["location": "factor.bin"]>
+
+    Good:
+
+        <float[2] factor = {2.0, 2.0}>
+    """
+    for name in file.graph.external if isinstance(file.graph, Graph) else ():
+        if not (file.graph.file.parent / name).is_file():
+            pipeline = file.model.pipeline
+            cure = f"run `conch build {pipeline}`" if pipeline else f"put it into {file.graph.file.parent}"
+            yield Problem(Place(file.graph.file), f"`{name}` with weights of the graph is missing", cure)
+
+
 @GRAPH_FILES.rule("ONX002", Severity.ERROR)
 def graph_cannot_batch(file: GraphFile) -> Iterator[Problem]:
     """`max_batch_size` is above 0, tensors are left to auto-complete, and the graph cannot take batches.

@@ -234,12 +234,11 @@ def _defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 def dotted(expression: ast.expr) -> str | None:
     """`a.b.c` as it is written, None for any other expression."""
-    if isinstance(expression, ast.Name):
-        return expression.id
-    if isinstance(expression, ast.Attribute):
-        before = dotted(expression.value)
-        return None if before is None else f"{before}.{expression.attr}"
-    return None
+    names: list[str] = []
+    while isinstance(expression, ast.Attribute):
+        names.append(expression.attr)
+        expression = expression.value
+    return ".".join((expression.id, *reversed(names))) if isinstance(expression, ast.Name) else None
 
 
 def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:

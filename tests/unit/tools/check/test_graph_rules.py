@@ -248,3 +248,12 @@ def test_a_batch_output_has_the_shape_of_its_source(check: Check, graph: Graph, 
     """
     content = graph("agraph (float[T] x) => (float[T] y) { y = Relu(x) }")
     assert [finding.code for finding in check(files(config % dims, content))] == codes
+
+
+def test_weights_in_a_file_of_their_own_must_be_there(check: Check, graph: Graph) -> None:
+    text = 'agraph (float[N, 4] x) => (float[N, 4] y) <float[4] w = ["location": "w.bin"]> { y = Mul(x, w) }'
+    external = files("", graph(text))
+    (finding,) = (each for each in check(external) if each.code == "ONX022")
+    assert finding.what == "`w.bin` with weights of the graph is missing"
+    folder = next(name for name in external if name.endswith(".onnx")).rpartition("/")[0]
+    assert "ONX022" not in {each.code for each in check({**external, f"{folder}/w.bin": b"0" * 16})}

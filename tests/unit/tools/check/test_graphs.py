@@ -108,6 +108,8 @@ def test_only_tensors_can_be_carried(tmp_path: Path) -> None:
     ("nodes", "problem"),
     [
         ("y = Relux(x)", "there is no operator `Relux`"),
+        ("y = Gelu(x)", "there is no operator `Gelu` in operator set 17"),
+        ("y = Upsample(x, x)", "there is no operator `Upsample` in operator set 17"),
         ("y = Relu(w)", "an operator `Relu` reads `w`, which nothing gives"),
         ("w = Relu(x)", "nothing gives its output `y`"),
     ],
@@ -119,3 +121,17 @@ def test_a_graph_that_onnx_runtime_refuses_is_unreadable(tmp_path: Path, nodes: 
     found = read_graph(tmp_path / "model.onnx")
     assert isinstance(found, UnreadableGraph)
     assert found.problem == f"this is no sound ONNX model: {problem}"
+
+
+def test_a_type_that_onnx_does_not_have_is_told(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(MIXED)
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    found = read_graph(tmp_path / "model.onnx")
+    assert isinstance(found, UnreadableGraph)
+    assert found.problem.endswith("is of type 99, which ONNX does not have")
+
+
+def test_operators_that_only_onnx_runtime_has_are_right(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> agraph (float[2] x) => (float[2] y) { y = ThresholdedRelu(x) }'
+    assert signature_of(saved(text, tmp_path)).outputs["y"].dims == (2,)

@@ -140,3 +140,7 @@ def test_a_finding_is_in_the_source(check: Check, repository: Path) -> None:
         }
     )
     assert finding.file == repository / "m/1/model.py"
+
+
+def test_a_name_of_any_depth_is_read(check_call: CheckCall) -> None:
+    assert check_call(SOURCE + "\nDEEP = SOURCE" + ".part" * 1400 + "()\n") == []
