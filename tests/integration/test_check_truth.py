@@ -48,8 +48,8 @@ SEQUENCE = 7
 LIMIT_S = 60.0
 LOADED_AT_ONCE = 4
 NO_VERDICTS = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
-END_WAIT_S = 2.0
-"""How long a server that is about to end with a signal may take."""
+END_WAIT_S = 30.0
+"""How long a server that a case is to end may take, at most."""
 UNPOLLED = "failed to poll from model repository"
 """All that Triton answers where a configuration cannot be read, or is refused before anything is loaded."""
 
@@ -252,10 +252,11 @@ def _end_of(case: Case, repository: Path, start_triton: StartTriton) -> str | No
         server = start_triton(repository, models=[case.name])
     except ServerFailed as refused:
         return str(refused)
+    refusal = None
     with contextlib.suppress(NoVerdict):
-        Judge(server).refusal(case.name)
-    code = server.wait(END_WAIT_S)
-    return None if code is None else f"tritonserver {how_it_ended(code)}"
+        refusal = Judge(server).refusal(case.name)
+    code = server.wait(END_WAIT_S if case.says is not None and refusal is None else 0.0)
+    return refusal if code is None else f"tritonserver {how_it_ended(code)}"
 
 
 def _rewrite(repository: Path, before: Files, after: Files) -> None:

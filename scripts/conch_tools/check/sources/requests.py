@@ -106,17 +106,27 @@ class Requests:
         return tuple(node for node in found if any(self.is_list(iterable) for _, iterable in _loops(node)))
 
     @cached_property
-    def first_only(self) -> ast.Subscript | None:
+    def first_only(self) -> ast.AST | None:
         """Where the first request is taken, if nothing else is done with the list; None if something is."""
-        first = None
+        first: ast.AST | None = None
         for name in self._uses(self._held[0]):
             parent = self.source.parents[name]
             match parent:
-                case ast.Subscript(slice=ast.Constant(value=0)):
+                case ast.Subscript(slice=ast.Constant(value=0) | ast.Slice(lower=None, upper=ast.Constant(value=1))):
                     first = first or parent
-                case _:
+                case ast.Assign(targets=[ast.Tuple(elts=[_]) | ast.List(elts=[_])]):
+                    first = first or parent
+                case _ if not self._is_said(name):
                     return None
         return first
+
+    def _is_said(self, name: ast.Name) -> bool:
+        """Whether a list of requests only stands in something that is printed."""
+        statement = next(node for node in self.source.around(name) if isinstance(node, ast.stmt))
+        match statement:
+            case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
+                return True
+        return False
 
     @cached_property
     def reads_parameters(self) -> bool:

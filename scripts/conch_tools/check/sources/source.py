@@ -262,8 +262,18 @@ def _parsed(file: Path, content: bytes) -> Source | Unreadable:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Source(file, ast.parse(content))
+            return Source(file, _without_annotations(ast.parse(content)))
     except SyntaxError as problem:
         return Unreadable(Place(file, problem.lineno), problem.msg)
     except (ValueError, RecursionError, MemoryError) as problem:
         return Unreadable(Place(file), str(problem) or type(problem).__name__)
+
+
+def _without_annotations(tree: ast.Module) -> ast.Module:
+    """The same with `a: T = b` as `a = b`, which does the same: whoever looks for assignments then sees all."""
+    fields = (getattr(node, name, None) for node in ast.walk(tree) for name in ("body", "orelse", "finalbody"))
+    for block in (field for field in fields if isinstance(field, list)):
+        for index, node in enumerate(block):
+            if isinstance(node, ast.AnnAssign) and node.value is not None:
+                block[index] = ast.copy_location(ast.Assign([node.target], node.value), node)
+    return tree

@@ -207,6 +207,34 @@ def test_a_single_request_will_do_while_nothing_joins_them(check_source: CheckSo
     assert check_source(execute, more=BATCHED) == [("PYR002", 6)]
 
 
+@pytest.mark.parametrize(
+    "execute",
+    [
+        "print(len(requests))\nreturn [self.answer(requests[0])]",
+        "request, = requests\nreturn [self.answer(request)]",
+        "return [self.answer(request) for request in requests[:1]]",
+    ],
+)
+def test_a_single_request_can_be_taken_in_many_ways(check_source: CheckSource, execute: str) -> None:
+    (finding,) = (code for code, _ in check_source(execute, more=BATCHED) if code == "PYR002")
+    assert finding == "PYR002"
+
+
+@pytest.mark.parametrize(
+    "execute",
+    ["self.log(len(requests))\nreturn [self.answer(requests[0])]", "return self.answers(requests[:1], requests[1:])"],
+)
+def test_a_list_that_anything_else_is_done_with_may_be_answered_whole(check_source: CheckSource, execute: str) -> None:
+    assert "PYR002" not in {code for code, _ in check_source(execute, more=BATCHED)}
+
+
+def test_an_annotation_hides_nothing(check_source: CheckSource) -> None:
+    each_row = ONE_EACH.replace("    responses", "    for row in x:\n        responses").replace("x.sum", "row.sum")
+    annotated = each_row.replace("responses = []", "responses: list[object] = []")
+    assert ("PYR004", 10) in check_source(annotated, more=BATCHED)
+    assert check_source(ONE_EACH.replace("responses = []", "responses: list[object] = []"), more=BATCHED) == []
+
+
 STREAM = """
 for request in requests:
     sender = request.get_response_sender()
