@@ -28,6 +28,7 @@ from conch_tools.check.rules import (
     labels,
     manifest,
     pipelines,
+    python_batches,
     python_calls,
     python_loading,
     python_responses,
@@ -99,6 +100,7 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     python_loading.ADAPTORS,
     python_tensors.ADAPTORS,
     python_responses.ADAPTORS,
+    python_batches.ADAPTORS,
     python_calls.ADAPTORS,
 )
 

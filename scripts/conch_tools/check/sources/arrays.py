@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from conch_tools.check.sources.responses import JOINS, Responses
+from conch_tools.check.sources.responses import Responses
+from conch_tools.check.sources.rows import JOINS
 from conch_tools.check.sources.source import Source, argument, dotted, keyword
 from conch_tools.check.sources.tensors import Tensors, Use
 

@@ -12,19 +12,12 @@ from functools import cached_property
 
 from conch_tools.check.sources.names import Function
 from conch_tools.check.sources.requests import Requests
+from conch_tools.check.sources.rows import ADDS_MANY, ADDS_ONE, Loops, Rows
 from conch_tools.check.sources.source import Source, argument, keyword
 from conch_tools.check.sources.tensors import RESPONSE, TENSOR_MAKERS
 
 _SENDER = "get_response_sender"
 _FINAL = "TRITONSERVER_RESPONSE_COMPLETE_FINAL"
-_ADDS_ONE, _ADDS_MANY = "append", "extend"
-_CUTS_UP = ("split", "array_split", "groupby", "islice")
-"""Functions that make groups of rows: then a loop over them need not be one over rows."""
-
-JOINS = ("concatenate", "vstack", "stack", "cat")
-"""Functions that make one array of a list of them."""
-
-_Loop = ast.For | ast.AsyncFor | ast.While
 _Added = tuple[ast.Call, str]
 """A call that adds to a list, and the list's name."""
 
@@ -112,14 +105,14 @@ class Responses:
     @cached_property
     def one_for_each_row(self) -> ast.Call | None:
         """Where a response is added for each row, after the rows of all requests were put into one list one by one."""
-        return self._added_for_each(_Rows(self, joined=False))
+        return self._added_for_each(Rows(self, joined=False))
 
     @cached_property
     def one_for_each_joined_row(self) -> ast.Call | None:
         """The same, after whole requests were joined: wrong only if a request can have more than one row."""
-        return self._added_for_each(_Rows(self, joined=True))
+        return self._added_for_each(Rows(self, joined=True))
 
-    def _added_for_each(self, rows: _Rows) -> ast.Call | None:
+    def _added_for_each(self, rows: Rows) -> ast.Call | None:
         for added, _ in self._added:
             loop = next(iter(self._loops_around(added)), None)
             if isinstance(loop, ast.For) and rows.are_in(loop.iter) and not self._is_guarded(added, loop):
@@ -144,7 +137,7 @@ class Responses:
             tensors = (node for node in inside if self.source.utility(node) in TENSOR_MAKERS)
             for tensor in tensors:
                 values = tensor.args[1:] if isinstance(tensor, ast.Call) else []
-                innermost = next((node for node in self.source.around(tensor) if isinstance(node, _Loop)), None)
+                innermost = next((node for node in self.source.around(tensor) if isinstance(node, Loops)), None)
                 if innermost is loop and any(self._holds(value, taint) for value in values):
                     yield Growing(tensor, name)
 
@@ -183,7 +176,7 @@ class Responses:
         found = []
         for node in self.source.served_of(ast.Call):
             match node.func:
-                case ast.Attribute(value=ast.Name(id=name), attr=method) if method in (_ADDS_ONE, _ADDS_MANY):
+                case ast.Attribute(value=ast.Name(id=name), attr=method) if method in (ADDS_ONE, ADDS_MANY):
                     found.append((node, name))
         return tuple(found)
 
@@ -208,7 +201,7 @@ class Responses:
         for around in self.source.around(node):
             if isinstance(around, Function):
                 break
-            if isinstance(around, _Loop):
+            if isinstance(around, Loops):
                 found.append(around)
         return found
 
@@ -229,102 +222,10 @@ class Responses:
         return not begun or any(around is loop for node in begun for around in self.source.around(node))
 
 
-class _Rows:
-    """The names that hold the rows of all requests in one list, which says no more which request a row is of.
-
-    `joined` says whether to count lists and arrays to which whole requests were added.
-    """
-
-    def __init__(self, responses: Responses, *, joined: bool) -> None:
-        self._source = responses.source
-        self._requests = responses.requests
-        self._joined = joined
-        self._names: set[tuple[ast.AST, str]] = set()
-        self._by_request: set[str] = set()
-        for call, name in responses.additions:
-            self._begin(responses, call, name)
-        self._by_request -= {name for _, name in self._names}
-        before = -1
-        while before != len(self._names):
-            before = len(self._names)
-            for node in self._source.served:
-                self._follow(node)
-
-    def _begin(self, responses: Responses, call: ast.Call, name: str) -> None:
-        loops = [node for node in self._source.around(call) if isinstance(node, _Loop)]
-        outer = next((loop for loop in loops if loop in self._requests.loops), None)
-        if outer is None or responses.begins_in(name, outer, call):
-            return
-        extends = isinstance(call.func, ast.Attribute) and call.func.attr == _ADDS_MANY
-        if (extends and self._joined) or (not extends and loops[0] is not outer):
-            self._names.add((self._source.names.scope(call), name))
-        else:
-            self._by_request.add(name)
-
-    def _follow(self, node: ast.AST) -> None:
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.are_in(value):
-                self._names.add((self._source.names.scope(node), name))
-            case ast.Call() if (callee := self._source.callee(node)) is not None:
-                parameters = [parameter.arg for parameter in callee.args.args]
-                given = zip(parameters[isinstance(node.func, ast.Attribute) :], node.args, strict=False)
-                self._names |= {(callee, parameter) for parameter, value in given if self.are_in(value)}
-
-    def are_in(self, expression: ast.expr) -> bool:
-        """Whether an expression is made of these rows alone, and of nothing that tells which request they are of."""
-        joins = [node for node in ast.walk(expression) if self._is_joined(node)] if self._joined else []
-        inside = {node for join in joins for node in ast.walk(join)}
-        loops = (node for node in ast.walk(expression) if isinstance(node, ast.comprehension))
-        own = {node.id for loop in loops for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
-        found = bool(joins)
-        for node in ast.walk(expression):
-            match node:
-                case ast.Name(id=name) if node not in inside and name not in own:
-                    if (self._source.names.scope(node), name) in self._names:
-                        found = True
-                    elif name != "self" and self._source.names.is_local(node):
-                        return False
-                case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in self._kept:
-                    return False
-                case ast.Call(func=ast.Attribute(attr=function)) if function in _CUTS_UP:
-                    return False
-                case ast.Call() if (callee := self._source.callee(node)) is not None and self._kept & _attributes(
-                    callee
-                ):
-                    return False
-        return found
-
-    @cached_property
-    def _kept(self) -> frozenset[str]:
-        """What of `self` changes with requests: it may tell which request a row is of."""
-        found = set[str]()
-        for node in self._source.served:
-            match node:
-                case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
-                    found.add(name)
-                case ast.Call(
-                    func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="self"), attr=name), attr=method)
-                ):
-                    if method in (_ADDS_ONE, _ADDS_MANY):
-                        found.add(name)
-        return frozenset(found)
-
-    def _is_joined(self, node: ast.AST) -> bool:
-        match node:
-            case ast.Call(func=ast.Attribute(attr=function), args=[ast.Name(id=name), *_]):
-                return function in JOINS and name in self._by_request
-        return False
-
-
 def _targets(node: ast.Assign) -> set[str]:
     """The names that an assignment gives a value to."""
     inside = (each for target in node.targets for each in ast.walk(target))
     return {each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-
-
-def _attributes(function: ast.AST) -> frozenset[str]:
-    """The names of all attributes that a function reads or writes."""
-    return frozenset(node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute))
 
 
 def _is_none(value: ast.expr) -> bool:
