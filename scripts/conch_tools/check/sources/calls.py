@@ -18,6 +18,8 @@ from conch_tools.check.sources.tensors import BLS_REQUEST, OUTPUT_BY_NAME, TENSO
 _SENDS = ("exec", "async_exec")
 _HAS_ERROR = "has_error"
 _ERROR = "error"
+_UNNAMED = "response"
+"""What a response is called that has no name."""
 _GIVES_TENSORS = "output_tensors"
 
 
@@ -38,7 +40,7 @@ class Unchecked:
     `instead` is where the error of `instead_of`, another response, is asked for in its place; None where none is.
     """
 
-    node: ast.Assign
+    node: ast.AST
     name: str
     instead: ast.Attribute | None = None
     instead_of: str = ""
@@ -100,7 +102,9 @@ class Calls:
     @cached_property
     def unchecked(self) -> tuple[Unchecked, ...]:
         """The responses that nobody asks for their error before their tensors are read."""
-        return tuple(fault for function in self._responses for fault in self._unchecked_in(function))
+        kept = tuple(fault for function in self._responses for fault in self._unchecked_in(function))
+        reads = (call for call in self.source.calls_of(OUTPUT_BY_NAME) if call.args and self._is_response(call.args[0]))
+        return (*kept, *(Unchecked(call, _UNNAMED) for call in reads))
 
     @cached_property
     def _responses(self) -> Mapping[Function, list[tuple[ast.Assign, str]]]:

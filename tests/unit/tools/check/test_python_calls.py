@@ -94,6 +94,13 @@ def test_what_is_wrong_with_a_call_is_found(
     assert check_call(SOURCE.replace(before, after, 1)) == [(code, line, cure)]
 
 
+def test_a_response_without_a_name_is_never_asked(check_call: CheckCall) -> None:
+    read_at_once = SOURCE.replace(SECOND, "").replace("        second = again.exec()\n", "")
+    read_at_once = read_at_once.replace('tensor_by_name(second, "y")', 'tensor_by_name(again.exec(), "y")')
+    assert [(code, line) for code, line, _ in check_call(read_at_once)] == [("PYC004", 14)]
+    assert check_call(read_at_once.replace("again.exec()", "self.checked(again.exec())")) == []
+
+
 LISTED = "        inputs = []\n        inputs.append(pb_utils.Tensor('x', x.as_numpy()))\n        ask ="
 
 
