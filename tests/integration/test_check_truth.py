@@ -165,6 +165,11 @@ class Judge:
         self._triton = grpc.InferenceServerClient(server.grpc_url)
         self._admin = {f"triton-grpc-protocol-{ADMIN_HEADER}": server.admin_key}
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server has ended."""
+        return self._server.wait(0.0) is not None
+
     def refusal(self, model: str, *, asked: bool = True) -> str | None:
         """What Triton says when it is to load a model and, if it is `asked`, to answer; None when it does."""
         told = self._reason_in_log(model)
@@ -218,9 +223,19 @@ def verdicts(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
     shared = {path.split("/")[0] for table in tables().values() for path in table.get("shared", {})}
     together = [case for case in CASES.values() if not case.alone]
     judge = Judge(start_triton(repository, models=sorted(shared)))
+    refusals: dict[str, str | None] = {}
+
+    def judged(case: Case) -> None:
+        # A server that ended: what was asked of it at the same time is asked again below.
+        with contextlib.suppress(NoVerdict):
+            refusals[case.name] = judge.refusal(case.name, asked=case.asked)
+
     with ThreadPoolExecutor(LOADED_AT_ONCE) as pool:
-        said = pool.map(lambda case: judge.refusal(case.name, asked=case.asked), together)
-    refusals = {case.name: refusal for case, refusal in zip(together, said, strict=True)}
+        list(pool.map(judged, together))
+    for case in (case for case in together if case.name not in refusals):
+        if judge.is_gone:
+            judge = Judge(start_triton(repository, models=sorted(shared)))
+        refusals[case.name] = judge.refusal(case.name, asked=case.asked)
     for case in (case for case in CASES.values() if case.alone):
         refusals[case.name] = _end_of(case, repository, start_triton)
     errors = _errors(repository)

@@ -1,8 +1,9 @@
 """What a model looks like once it is loaded: backends may add the tensors that config.pbtxt leaves out.
 
 For ONNX models this can be told from the graph, by the stand-in's own rules. A source in Python adds tensors in
-`auto_complete_config`; without that method it adds none. Of other backends it cannot be told. Triton checks a
-configuration after its backend has completed it, so that what may be completed is unknown here, not wrong.
+`auto_complete_config`; without that method it adds none. Of other backends it cannot be told, unless inputs and outputs
+are there in full. Triton checks a configuration after its backend has completed it, so that what may be completed is
+unknown here, not wrong.
 """
 
 from __future__ import annotations
@@ -65,7 +66,14 @@ def may_be_completed(model: Model) -> bool:
     if model.is_ensemble or not name or name in _COMPLETE_NOTHING:
         return False
     sources = model.sources.values() if name == PYTHON else [model.adaptor] if model.adaptor is not None else None
-    return sources is None or any(map(_completes, sources))
+    return not _is_in_full(model) if sources is None else any(map(_completes, sources))
+
+
+def _is_in_full(model: Model) -> bool:
+    """Whether inputs and outputs are listed, each with type and dims: backends leave such a configuration alone."""
+    tensors = (*model.inputs, *model.outputs)
+    complete = all(tensor.dims and tensor.data_type != "TYPE_INVALID" for tensor in tensors)
+    return bool(model.inputs and model.outputs) and complete
 
 
 def _completes(file: Path) -> bool:

@@ -5,7 +5,6 @@ Repositories without a pipeline.toml have nothing to do with them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -220,10 +219,6 @@ def gate_that_nothing_passes(file: PipelineFile) -> Iterator[Problem]:
     if isinstance(file.pipeline, PipelineFileError):
         return
     gates = file.pipeline.gates
-    for side, bounds in (("minimum", gates.minimum), ("maximum", gates.maximum)):
-        for name, bound in bounds.items():
-            if math.isnan(bound):
-                yield Problem(file.place("gates", side, name), f"the {side} of `{name}` is not a number", "write one")
     for name in gates.minimum.keys() & gates.maximum.keys():
         if gates.minimum[name] > gates.maximum[name]:
             what = f"`{name}` must be at least {gates.minimum[name]} and at most {gates.maximum[name]}"

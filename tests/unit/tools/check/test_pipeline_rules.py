@@ -52,7 +52,7 @@ def test_a_sound_pipeline_gives_no_finding(check: Check) -> None:
         ("PIP003", "{ text", "{ txt", 8, "`txt` of sample 1 is no input", "did you mean `text`?"),
         ("PIP003", '{ text = "fine" }', '{ hint = "x" }', 8, "sample 1 does not give `text`", "add it to the sample"),
         ("PIP004", "{ label", "{ lable", 9, "`lable`, which sample 1 expects", "did you mean `label`?"),
-        ("PIP006", "0.9", "nan", 6, "the minimum of `accuracy` is not a number", "write one"),
+        ("PIP001", "0.9", "nan", 6, "`gates.minimum.accuracy`: Input should be a finite number", "correct it"),
         (
             "PIP006",
             "{ accuracy = 0.9 }",
