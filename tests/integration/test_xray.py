@@ -368,7 +368,7 @@ def test_json_is_one_value_for_programs(small: EmbeddedServer) -> None:
         (["first", "[1, 2, 3]"], "input 'x' takes FP32 [batch, 2]"),
         (["first", "[1, 2]", "--against", "@"], "a model is written NAME, NAME:VERSION or NAME@HOST:PORT"),
         (["first", "[1, 2]", "--url", "127.0.0.1:9"], "nothing answers gRPC at 127.0.0.1:9"),
-        (["first", "[1, 2]", "--repeat", "1", "--html", "/nosuch/x.html"], "No such file or directory: /nosuch/x.html"),
+        (["first", "[1, 2]", "--repeat", "1", "--html", "/nosuch/x.html"], "/nosuch/x.html cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(small: EmbeddedServer, arguments: list[str], said: str) -> None:
