@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
@@ -189,6 +189,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*SCHEMA, "other"]), json_values))
 def test_any_object_gives_a_row_within_the_schema_or_a_refusal_that_can_be_sent(row: dict[str, Any]) -> None:
     try:
