@@ -11,6 +11,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def shortened(text: str, characters: int) -> str:
+    """As much of a text as `characters` have room for; a sign stands for the rest."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
 def in_html(text: str) -> str:
     """The same within a page, where it is text and nothing else."""
     return escape(printable(text))

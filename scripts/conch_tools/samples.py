@@ -17,6 +17,7 @@ import numpy as np
 from conch_client import Client, InferResult
 from conch_client import ConchError as ClientError
 from conch_tools.pipelines import Pipeline, Sample
+from conch_tools.printable import shortened
 
 SHOWN_CHARACTERS = 60
 SHOWN_NUMBERS = 4
@@ -38,7 +39,7 @@ class SampleAnswer:
 
 def ask(client: Client, pipeline: Pipeline, sample: Sample) -> SampleAnswer:
     """Send the sample once to warm up and once for time; never raises for what the server answers."""
-    shown = _shortened(", ".join(_in_short(value) for value in sample.input.values()))
+    shown = shortened(", ".join(_in_short(value) for value in sample.input.values()), SHOWN_CHARACTERS)
     try:
         inputs = pipeline.sample_inputs(sample)
         client.infer(pipeline.name, inputs=inputs)
@@ -60,7 +61,7 @@ def wrong_in_answer(result: InferResult, sample: Sample) -> str | None:
             try:
                 found = json.loads(answer[0])
             except ValueError:
-                return f"`{name}` is no JSON: {_shortened(str(answer[0]))}"
+                return f"`{name}` is no JSON: {shortened(str(answer[0]), SHOWN_CHARACTERS)}"
         else:
             found = answer.tolist() if isinstance(expected, list) else answer[0]
         problem = _difference(name, found, expected, sample.tolerance)
@@ -96,7 +97,7 @@ def _in_words(result: InferResult, sample: Sample) -> str:
 def _value_in_words(value: Any) -> str:
     flat = np.ravel(value)
     if flat.dtype == np.object_:
-        return _shortened(", ".join(_json_in_words(str(text)) for text in flat))
+        return shortened(", ".join(_json_in_words(str(text)) for text in flat), SHOWN_CHARACTERS)
     first = ", ".join(f"{float(number):.3f}" for number in flat[:SHOWN_NUMBERS])
     return f"[{first}{', …' if len(flat) > SHOWN_NUMBERS else ''}] ({len(flat)} numbers)"
 
@@ -123,7 +124,3 @@ def _thing_in_words(thing: Mapping[str, Any]) -> str:
 
 def _in_short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conch_tools.gpu_check.findings import Findings
+from conch_tools.printable import shortened
 
 GAP = "   "
 LONGEST_CELL = 60
@@ -48,6 +49,6 @@ def samples_text(findings: Findings) -> str:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as aligned lines; long cells are cut."""
-    cells = [[cell if len(cell) <= LONGEST_CELL else cell[: LONGEST_CELL - 1] + "…" for cell in row] for row in rows]
+    cells = [[shortened(cell, LONGEST_CELL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -26,9 +26,11 @@ from conch_tools.build.reference import Item, byte_item
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.errors import CorpusError, RepositoryError
 from conch_tools.pipelines import value_to_send
+from conch_tools.printable import shortened
 
 JSON_LINES = (".jsonl", ".ndjson")
 CSV = ".csv"
+SHOWN_CHARACTERS = 60
 ANY_SIZE = -1
 Values = Mapping[str, Any]
 
@@ -202,5 +204,4 @@ def _datatype(number: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return shortened(json.dumps(value, ensure_ascii=False), SHOWN_CHARACTERS)

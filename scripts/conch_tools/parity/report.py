@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from conch_tools.parity.asking import Outcome
-from conch_tools.parity.verdict import Example, Verdict, shortened
-from conch_tools.printable import printable
+from conch_tools.parity.verdict import SHOWN_CHARACTERS, Example, Verdict
+from conch_tools.printable import printable, shortened
 
 SHOWN_EXAMPLES = 3
 
@@ -85,10 +85,11 @@ def _told(verdict: Verdict) -> Iterator[str]:
     if gaps:
         yield f"  worst score gap at a flip: {max(gaps):.3f}"
     if verdict.divergence is not None:
-        yield f"  first step that differs: {verdict.divergence.step}: {shortened(verdict.divergence.problem)}"
+        why = shortened(verdict.divergence.problem, SHOWN_CHARACTERS)
+        yield f"  first step that differs: {verdict.divergence.step}: {why}"
     first = _of_different_cases(examples)
     for each in first[:SHOWN_EXAMPLES]:
-        yield f"  {each.place}, {each.way}: {shortened(each.problem)}; input: {each.input}"
+        yield f"  {each.place}, {each.way}: {shortened(each.problem, SHOWN_CHARACTERS)}; input: {each.input}"
     if len(first) > SHOWN_EXAMPLES:
         yield f"  and {len(first) - SHOWN_EXAMPLES} more cases: --json tells them all"
 

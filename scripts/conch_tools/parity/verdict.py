@@ -12,6 +12,7 @@ from conch_tools.parity.asking import Outcome
 from conch_tools.parity.corpus import Corpus
 from conch_tools.parity.steps import Divergence
 from conch_tools.pipelines import Likeness
+from conch_tools.printable import shortened
 
 SHOWN_CHARACTERS = 160
 
@@ -100,15 +101,10 @@ def shown_item(item: Item) -> str:
     return ", ".join(_shown_tensor(value) for value in item.values())
 
 
-def shortened(text: str) -> str:
-    """As much of a text as a line has room for."""
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
 def _shown_tensor(value: Any) -> str:
     texts = [_shown_bytes(each) for each in value.ravel()] if value.dtype.kind == "O" else [str(value.tolist())]
     text = ", ".join(texts)
-    return shortened(text)
+    return shortened(text, SHOWN_CHARACTERS)
 
 
 def _shown_bytes(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from conch_tools.likeness import Array, kind_of, numbers_apart, text_of, texts_apart
+from conch_tools.printable import shortened
 
 SHOWN_CHARACTERS = 60
 
@@ -60,4 +61,4 @@ def _plain(value: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")
+    return repr(shortened(text, SHOWN_CHARACTERS))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conch_tools.likeness import Array
-from conch_tools.printable import printable
+from conch_tools.printable import printable, shortened
 
 SHOWN_VALUES = 8
 SHOWN_CHARACTERS = 400
@@ -108,7 +108,7 @@ def _text(value: bytes) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         text = value[:SHOWN_CHARACTERS].hex(" ")
-    return printable(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")
+    return printable(shortened(text, SHOWN_CHARACTERS))
 
 
 def _number(value: Any) -> str:
