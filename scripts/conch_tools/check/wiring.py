@@ -17,8 +17,7 @@ from conch_tools.check.completion import UNKNOWN, Completed, completed
 from conch_tools.check.findings import Place
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository, Tensor
-
-WILDCARD = -1
+from conch_tools.data_types import WILDCARD, fits
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,6 @@ class Declared:
     def agrees_with(self, other: Declared) -> bool:
         """Whether core takes the two shapes for equal, with or without the batch; -1 fits any size."""
         return fits(self.dims, other.dims) or fits(self.full_dims, other.full_dims)
-
-
-def fits(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether two shapes are of one rank and equal wherever neither of them is -1."""
-    return len(one) == len(other) and all(a == b or WILDCARD in (a, b) for a, b in zip(one, other, strict=True))
 
 
 @dataclass(frozen=True)

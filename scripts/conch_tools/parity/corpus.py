@@ -24,6 +24,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from conch_tools.build.reference import Item, byte_item
 from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.data_types import WILDCARD, fits, protocol_name
 from conch_tools.errors import CorpusError, RepositoryError
 from conch_tools.pipelines import value_to_send
 from conch_tools.printable import shortened
@@ -31,7 +32,6 @@ from conch_tools.printable import shortened
 JSON_LINES = (".jsonl", ".ndjson")
 CSV = ".csv"
 SHOWN_CHARACTERS = 60
-ANY_SIZE = -1
 Values = Mapping[str, Any]
 
 
@@ -75,7 +75,10 @@ def inputs_of(config_file: Path) -> list[Input]:
         raise RepositoryError(f"{config_file} cannot be read: {problem}") from problem
     if isinstance(config, Unparsable):
         raise RepositoryError(f"{config_file}:{config.line}: {config.sentence}: {config.cure}")
-    return [Input(each.name, _datatype(each.data_type), tuple(each.dims)) for each in config.input]
+    return [
+        Input(each.name, protocol_name(model_config_pb2.DataType.Name(each.data_type)), tuple(each.dims))
+        for each in config.input
+    ]
 
 
 def read_corpus(file: Path, inputs: Sequence[Input]) -> Corpus:
@@ -174,8 +177,8 @@ def _tensor(tensor: Input, value: Any, file: Path, line: int) -> npt.NDArray[Any
         array = byte_item(value=texts)["value"]
     else:
         array = _numbers(tensor, sent, file, line)
-    if not _fits(array.shape, tensor.dims):
-        dims = ", ".join("any" if size == ANY_SIZE else str(size) for size in tensor.dims)
+    if not fits(array.shape, tensor.dims):
+        dims = ", ".join("any" if size == WILDCARD else str(size) for size in tensor.dims)
         raise CorpusError(file, line, f"`{tensor.name}` has the shape {list(array.shape)}, the pipeline takes [{dims}]")
     return array
 
@@ -192,15 +195,6 @@ def _numbers(tensor: Input, value: Any, file: Path, line: int) -> npt.NDArray[An
     if dtype.kind in "iu" and given.size and not np.array_equal(given.astype(dtype), given):
         raise CorpusError(file, line, f"`{tensor.name}` is {_shown(value)}, which does not fit {tensor.datatype}")
     return given.astype(dtype)
-
-
-def _fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
-    return len(shape) == len(dims) and all(size in (ANY_SIZE, given) for given, size in zip(shape, dims, strict=True))
-
-
-def _datatype(number: int) -> str:
-    name = model_config_pb2.DataType.Name(number).removeprefix("TYPE_")
-    return "BYTES" if name == "STRING" else name
 
 
 def _shown(value: Any) -> str:

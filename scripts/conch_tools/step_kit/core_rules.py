@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from conch_tools.data_types import STRING, fits, protocol_name
 from conch_tools.errors import StepFailed
-from conch_tools.step_kit.tensors import NUMPY_TYPES, STRING, Array, protocol_name, type_of
+from conch_tools.step_kit.tensors import NUMPY_TYPES, Array, type_of
 
 Config = dict[str, Any]
 Arrays = Mapping[str, Array]
@@ -93,7 +94,7 @@ def _admit(config: Config, tensor: Config, array: Array, batch: int, mark: str) 
         )
     most = config["max_batch_size"]
     shape = array.shape[1:] if most else array.shape
-    if not _fits(shape, tensor["dims"]):
+    if not fits(shape, tensor["dims"]):
         raise _refused(
             f"{mark}unexpected shape for input '{name}' for model '{model}'. Expected "
             f"{_listed([-1, *tensor['dims']] if most else tensor['dims'])}, got {_listed(array.shape)}. "
@@ -127,7 +128,7 @@ def _restored(config: Config, tensor: Config, array: Array) -> Array:
         return array
     batched = bool(config["max_batch_size"]) and array.ndim > 0
     shape = array.shape[1:] if batched else array.shape
-    if not _fits(shape, tensor["reshape"]["shape"]):
+    if not fits(shape, tensor["reshape"]["shape"]):
         return array
     return array.reshape((*array.shape[: int(batched)], *_renamed(shape, tensor["reshape"]["shape"], tensor["dims"])))
 
@@ -149,7 +150,7 @@ def broken_promises(config: Config, arrays: Arrays, wanted: frozenset[str], rows
                 "Triton passes it on as it is, and the caller or the next step stumbles over it"
             )
         dims = ([rows] if config["max_batch_size"] else []) + list(tensor["dims"])
-        if not _fits(array.shape, dims):
+        if not fits(array.shape, dims):
             faults.append(
                 f"output `{name}` has the shape {_listed(array.shape)}, config.pbtxt and the rows sent say "
                 f"{_listed(dims)}: Triton passes it on as it is, and the caller or the next step stumbles over it"
@@ -210,10 +211,6 @@ def _as_array(name: str, value: Any, data_type: str | None) -> Array:
     flat = np.empty(array.size, dtype=np.object_)
     flat[:] = [each.encode() if isinstance(each, str) else each for each in array.ravel().tolist()]
     return flat.reshape(array.shape)
-
-
-def _fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
-    return len(shape) == len(dims) and all(dim in (-1, size) for size, dim in zip(shape, dims, strict=True))
 
 
 def _renamed(shape: Sequence[int], before: Sequence[int], after: Sequence[int]) -> tuple[int, ...]:

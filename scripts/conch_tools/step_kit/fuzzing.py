@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from conch_tools.data_types import STRING
 from conch_tools.errors import ContractBroken
 from conch_tools.step_kit.step import Step
 from conch_tools.step_kit.talk import Reply, Request, Response
-from conch_tools.step_kit.tensors import NUMPY_TYPES, STRING, Array
+from conch_tools.step_kit.tensors import NUMPY_TYPES, Array
 
 Config = dict[str, Any]
 Parameters = dict[str, bool | int | float | str]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conch_tools.data_types import STRING
+
 Array = npt.NDArray[Any]
 
-STRING = "TYPE_STRING"
 NUMPY_TYPES: Mapping[str, Any] = MappingProxyType(
     {
         "TYPE_BOOL": np.bool_,
@@ -47,11 +48,6 @@ def type_of(array: Array) -> str:
         if array.dtype == numpy_type or (name == STRING and array.dtype.type is np.bytes_):
             return name
     raise TritonModelException("NumPy dtype is not supported.")
-
-
-def protocol_name(data_type: str) -> str:
-    """What messages call TYPE_STRING and TYPE_FP32: BYTES and FP32."""
-    return "BYTES" if data_type == STRING else data_type.removeprefix("TYPE_")
 
 
 def serialize_byte_tensor(input_tensor: Array) -> Any:

@@ -20,6 +20,7 @@ from tritonclient.utils import triton_to_np_dtype
 from conch_tools.bench.corpus import mixed_length_texts
 from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.load import closed_loop
+from conch_tools.data_types import protocol_name
 from conch_tools.errors import SettingsError
 from conch_tools.parity.corpus import inputs_of, read_corpus
 from conch_tools.pipelines import Pipeline
@@ -118,7 +119,7 @@ def wire(inputs: Inputs, config: ModelConfig, host: str) -> bytes:
 
 def _tensor(declared: Any, value: Any, batches: bool) -> InferInput:
     """One row of an input; a single value fills an input of one element."""
-    datatype = model_config_pb2.DataType.Name(declared.data_type).removeprefix("TYPE_").replace("STRING", "BYTES")
+    datatype = protocol_name(model_config_pb2.DataType.Name(declared.data_type))
     try:
         array = np.array(value, dtype=np.object_ if datatype == "BYTES" else triton_to_np_dtype(datatype))
     except (TypeError, ValueError) as problem:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from conch_tools.data_types import protocol_name
 from conch_tools.errors import RepositoryError
 
 Config: TypeAlias = Mapping[str, Any]
@@ -67,9 +68,15 @@ class Plan:
     @property
     def datatypes(self) -> dict[str, str]:
         """Triton's datatype of each wire, as the models that give it declare it; FP32, BYTES."""
-        declared = {each["name"]: _datatype(each) for each in self.config.get("input", ())}
+        declared = {
+            each["name"]: protocol_name(str(each.get("data_type", "TYPE_INVALID")))
+            for each in self.config.get("input", ())
+        }
         for step in self.steps:
-            own = {each["name"]: _datatype(each) for each in step.config.get("output", ())}
+            own = {
+                each["name"]: protocol_name(str(each.get("data_type", "TYPE_INVALID")))
+                for each in step.config.get("output", ())
+            }
             declared |= {wire: own[name] for name, wire in step.outputs.items() if name in own}
         return declared
 
@@ -140,6 +147,5 @@ def _same(names: tuple[str, ...]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _datatype(tensor: Mapping[str, Any]) -> str:
-    named = str(tensor.get("data_type", "TYPE_INVALID")).removeprefix("TYPE_")
-    return "BYTES" if named == "STRING" else named
+def _datatypes(config: Config, side: str) -> dict[str, str]:
+    return {each["name"]: protocol_name(str(each.get("data_type", "TYPE_INVALID"))) for each in config.get(side, ())}

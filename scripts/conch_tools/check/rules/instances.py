@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from tritonclient.grpc import model_config_pb2
 
 from conch_tools.check.completion import completed
-from conch_tools.check.data_types import bytes_of
 from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
-from conch_tools.check.wiring import fits
+from conch_tools.data_types import bytes_of, fits
 
 _TENSORRT = "tensorrt_plan"
 _LEADING_NUMBER = re.compile(r"\s*\+?\d")

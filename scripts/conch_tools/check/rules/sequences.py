@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from tritonclient.grpc import model_config_pb2
 
-from conch_tools.check.data_types import bytes_of
 from conch_tools.check.findings import Problem, Severity, listed
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.rules.config import with_config
+from conch_tools.data_types import bytes_of, fits
 
 _VALUES = ("int32_false_true", "fp32_false_true", "bool_false_true")
 _CORRELATION_ID = "CONTROL_SEQUENCE_CORRID"
@@ -206,7 +206,7 @@ def _faults(
         yield "has no name", "give it any"
     if -1 in dims:
         yield f"has dims {dims}", "write its sizes, without -1"
-    elif len(dims) != len(wanted) or any(size not in (-1, given) for given, size in zip(dims, wanted, strict=True)):
+    elif not fits(dims, wanted):
         yield f"has dims {dims}, the state {wanted}", "write dims of one sequence, with the sizes of the state"
     match initial.WhichOneof("state_data"):
         case None:

@@ -7,7 +7,8 @@ from itertools import combinations
 
 from conch_tools.check.findings import Problem, Severity
 from conch_tools.check.rulebook import Rulebook
-from conch_tools.check.wiring import WILDCARD, Declared, Sighting, Wiring, fits, wirings
+from conch_tools.check.wiring import Declared, Sighting, Wiring, wirings
+from conch_tools.data_types import WILDCARD, fits
 
 SHAPES = Rulebook[Wiring](wirings)
 

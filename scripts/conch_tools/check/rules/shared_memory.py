@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from conch_tools.check.adaptors import SourceFile, source_files
 from conch_tools.check.completion import completed
-from conch_tools.check.data_types import bytes_of
 from conch_tools.check.findings import Place, Problem, Severity
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
+from conch_tools.data_types import bytes_of
 
 _MIB = 1 << 20
 _CONTAINER_BYTES = 64 * _MIB
