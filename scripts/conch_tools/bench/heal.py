@@ -7,7 +7,6 @@ killed, or stopped, and the callers tell how much they were refused and when all
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import statistics
 import sys
@@ -26,7 +25,7 @@ from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.others import OthersLoad
 from conch_tools.bench.victims import Victim, ask_pipeline, processes_of, tritonserver_of, victims
 from conch_tools.errors import NotRunning, SettingsError
-from conch_tools.files import write_json
+from conch_tools.files import now, write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import Pipeline
 from conch_tools.ready import ready
@@ -242,7 +241,7 @@ def _in_words(outage: Outage) -> str:
 def _as_json(outages: Sequence[Outage], seconds: float, concurrency: int, others_cores: float) -> dict[str, object]:
     return {
         "command": sys.argv,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "machine": this_machine().as_json(),
         "versions": package_versions(VERSIONS),
         "others_cores": others_cores,

@@ -6,7 +6,6 @@ moves a pipeline's version folders over in one rename each.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +19,7 @@ from typing import Any
 from conch_steps.errors import ArtifactError
 from conch_steps.manifest import MANIFEST_NAME, sha256_of, verify_manifest
 from conch_tools.build.sources import describe_source
+from conch_tools.files import now
 from conch_tools.pipelines import FIRST_VERSION, Pipeline, load_pipeline
 
 TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
@@ -57,7 +57,7 @@ class Staged:
 
     def write_manifests(self, quality: Mapping[str, Any], fingerprint: str) -> None:
         """List every artifact with its hash and origin; the pipeline's own manifest carries quality and fingerprint."""
-        built = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        built = now()
         origin = {"source": describe_source(self.pipeline), "tools": _tool_versions(), "built": built}
         for model in self.pipeline.models:
             folder = self.version(model)

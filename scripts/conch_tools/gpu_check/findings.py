@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from conch_tools.files import now
 from conch_tools.gpu_check.gpus import GpuFindings, find_gpus
 from conch_tools.gpu_check.runtimes import Runtime, find_runtimes
 from conch_tools.machine import Machine, this_machine
@@ -46,5 +46,4 @@ class Findings:
 
 def look() -> Findings:
     """The machine, its GPUs and its runtimes; nothing is started."""
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Findings(now, this_machine(), find_gpus(), find_runtimes())
+    return Findings(now(), this_machine(), find_gpus(), find_runtimes())

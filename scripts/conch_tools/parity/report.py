@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from conch_tools.files import now
 from conch_tools.parity.asking import Outcome
 from conch_tools.parity.verdict import SHOWN_CHARACTERS, Example, Verdict
 from conch_tools.printable import printable, shortened
@@ -28,7 +28,7 @@ def show(verdicts: Sequence[Verdict], console: Console) -> None:
 
 def render(verdicts: Sequence[Verdict]) -> str:
     """Everything, as JSON in ASCII: no terminal obeys what a model answered, and every one can write it."""
-    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    date = now()
     passed = all(verdict.passed for verdict in verdicts)
     found = {"date": date, "passed": passed, "pipelines": [verdict.as_json() for verdict in verdicts]}
     return json.dumps(found, indent=2, allow_nan=False)
