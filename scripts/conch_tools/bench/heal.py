@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from conch_tools.bench.errors import ContenderFailed
 from conch_tools.bench.others import OthersLoad
 from conch_tools.bench.victims import Victim, ask_pipeline, processes_of, tritonserver_of, victims
 from conch_tools.errors import NotRunning, SettingsError
-from conch_tools.files import now, write_json
+from conch_tools.files import command_line, now, write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import Pipeline
 from conch_tools.ready import ready
@@ -240,7 +239,7 @@ def _in_words(outage: Outage) -> str:
 
 def _as_json(outages: Sequence[Outage], seconds: float, concurrency: int, others_cores: float) -> dict[str, object]:
     return {
-        "command": sys.argv,
+        "command": command_line(),
         "date": now(),
         "machine": this_machine().as_json(),
         "versions": package_versions(VERSIONS),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from conch_tools.bench.rounds import measure
 from conch_tools.bench.triton import TritonContender
 from conch_tools.build.sources import source_folder
 from conch_tools.errors import SettingsError, UnsuitableMachine
-from conch_tools.files import now, write_json
+from conch_tools.files import command_line, now, write_json
 from conch_tools.machine import package_versions, this_machine
 from conch_tools.pipelines import load_pipelines
 from conch_tools.serve import require_sound
@@ -101,7 +100,7 @@ def bench_peers(
         machine=this_machine(),
         versions=package_versions(VERSIONS),
         date=now(),
-        command=sys.argv,
+        command=command_line(),
         seconds=seconds,
         texts=f"{corpus_size} texts of {SHORTEST_WORDS} to {LONGEST_WORDS} words",
         contenders=contenders,
