@@ -133,17 +133,15 @@ def infer_named(
     catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object], parameters: object
 ) -> Flow[InferResult]:
     """One inference with the tensors that are named in either mapping."""
-    given = arguments.merged(inputs, tensors, call)
-    values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
+    values = _values(inputs, tensors, call)
     checked = arguments.model_parameters(parameters, call)
     return (yield from infer(catalog, call, lambda _: values, checked)).result
 
 
 def tensors_sent(catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object]) -> Flow[dict[str, Array]]:
     """What `infer_named` would send, asking the server for the model alone."""
-    given = arguments.merged(inputs, tensors, call)
+    values = _values(inputs, tensors, call)
     spec = yield from learn(catalog, call)
-    values = {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
     return arrange(spec, values, call).arrays
 
 
@@ -151,14 +149,20 @@ def stream_named(
     catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object], parameters: object
 ) -> Flow[Stream]:
     """What to send for a stream. The model is learned anew: a stream that has begun cannot be asked again."""
-    given = arguments.merged(inputs, tensors, call)
+    values = _values(inputs, tensors, call)
     checked = arguments.model_parameters(parameters, call)
     spec = yield from learn(catalog, call)
-    encoded = encode(spec, given, call)
+    encoded = encode(spec, values, call)
     rpc = protocol.model_stream_infer(
         call.model, call.version, call.request_id, encoded.tensors, _with_queue_time(checked, call)
     )
     return Stream(rpc, encoded.one_item)
+
+
+def _values(inputs: object, tensors: Mapping[str, object], call: Call) -> dict[str, object]:
+    """The values by the names of their tensors, which either mapping may give."""
+    given = arguments.merged(inputs, tensors, call)
+    return {name: arguments.rereadable(f"input '{name}'", value, call) for name, value in given.items()}
 
 
 def public_input(spec: ModelSpec, call: Call) -> str:

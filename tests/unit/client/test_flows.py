@@ -316,6 +316,12 @@ def test_a_stream_gives_its_parts_and_an_empty_last_one_is_no_result() -> None:
     assert [result["x"].tolist() for result in results] == [[[1.0]], [[2.0]]]
 
 
+def test_a_stream_takes_values_that_can_be_read_but_once_as_an_inference_does() -> None:
+    _, stream = play(flows.stream_named(Catalog(), CALL, None, {"x": iter([1.0])}, None), [metadata(1), BATCHING])
+    _, same = play(flows.stream_named(Catalog(), CALL, None, {"x": [1.0]}, None), [metadata(1), BATCHING])
+    assert stream.rpc.request.raw_input_contents == same.rpc.request.raw_input_contents
+
+
 def test_a_stream_that_breaks_off_or_tells_of_a_failure_is_an_error() -> None:
     _, stream = play(flows.stream_named(Catalog(), CALL, None, {"x": [1.0]}, None), [metadata(1), BATCHING])
     with pytest.raises(InferenceFailed, match="ended before its last part"):
