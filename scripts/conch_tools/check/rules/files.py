@@ -231,6 +231,16 @@ def version_beyond_64_bits(model: Model) -> Iterator[Problem]:
             yield Problem(Place(model.folder / name), what, "rename the folder, or move it away")
 
 
+def data_file_faults(file: Path, name: str, needed: int, unlike: str = "") -> Iterator[tuple[str, str]]:
+    """What is wrong with a file of a tensor's bytes, `needed` of them, that the configuration calls `name`; each with
+    its cure, which ends in `unlike`: what people write into it instead."""
+    if not file.is_file():
+        yield f"is to come from `{name}`, which is not there", f"put the file into {file.parent}"
+    elif file.stat().st_size < needed:
+        what = f"needs {needed} bytes, `{name}` has {file.stat().st_size}"
+        yield what, f"write the tensor's own bytes into it{unlike}"
+
+
 def _is_model(path: Path, backend: str) -> bool:
     """Whether a file is there, or the folder that a backend takes in its place. That of a graph holds `model.onnx`."""
     return path.is_file() or (path.is_dir() and (backend != "onnxruntime" or (path / "model.onnx").is_file()))

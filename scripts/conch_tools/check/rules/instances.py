@@ -13,6 +13,7 @@ from conch_tools.check.findings import Problem, Severity, cure_for_name, listed
 from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
+from conch_tools.check.rules.files import data_file_faults
 from conch_tools.data_types import bytes_of, fits
 
 _TENSORRT = "tensorrt_plan"
@@ -254,12 +255,8 @@ def _faults(model: Model, data: model_config_pb2.ModelWarmup.Input, tensor: Tens
         yield "has no data", "write `zero_data: true`, `random_data: true` or `input_data_file`"
     if data.HasField("input_data_file"):
         file = model.file(_WARMUP_FOLDER, data.input_data_file)
-        wanted = math.prod(dims) * bytes_of(given)
-        if not file.is_file():
-            yield f"is to come from `{data.input_data_file}`, which is not there", f"put the file into {file.parent}"
-        elif file.stat().st_size < wanted:
-            what = f"needs {wanted} bytes, `{data.input_data_file}` has {file.stat().st_size}"
-            yield what, "write the tensor's own bytes into it, not an encoded image or text"
+        needed = math.prod(dims) * bytes_of(given)
+        yield from data_file_faults(file, data.input_data_file, needed, ", not an encoded image or text")
 
 
 def _groups(model: Model) -> Iterator[tuple[model_config_pb2.ModelInstanceGroup, Mark]]:

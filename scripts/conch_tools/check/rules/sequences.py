@@ -13,6 +13,7 @@ from conch_tools.check.pbtxt import Mark
 from conch_tools.check.repository import Model, Repository
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.rules.config import with_config
+from conch_tools.check.rules.files import data_file_faults
 from conch_tools.data_types import bytes_of, fits
 
 _VALUES = ("int32_false_true", "fp32_false_true", "bool_false_true")
@@ -213,12 +214,7 @@ def _faults(
             yield "has no data", "write `zero_data: true` or `data_file`"
         case "data_file":
             file = model.file(_STATE_FOLDER, initial.data_file)
-            needed = math.prod(dims) * bytes_of(data_type)
-            if not file.is_file():
-                yield f"is to come from `{initial.data_file}`, which is not there", f"put the file into {file.parent}"
-            elif file.stat().st_size < needed:
-                what = f"needs {needed} bytes, `{initial.data_file}` has {file.stat().st_size}"
-                yield what, "write the tensor's own bytes into it"
+            yield from data_file_faults(file, initial.data_file, math.prod(dims) * bytes_of(data_type))
 
 
 def _mark(model: Model) -> Mark:
