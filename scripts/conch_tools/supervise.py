@@ -14,9 +14,10 @@ from conch_tools.errors import ConchError, ServerFailed
 from conch_tools.healing.control import ControlFailed
 from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.healer import Healer
-from conch_tools.healing.journal import Journal, Report
+from conch_tools.healing.journal import Journal
 from conch_tools.healing.wishes import Wishes
 from conch_tools.pipelines import Pipeline
+from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.failure import how_it_ended
 from conch_tools.settings import Settings

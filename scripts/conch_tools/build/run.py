@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from conch_tools.errors import BuildError
 from conch_tools.locks import Locked, only_one
 from conch_tools.parity.protocols import OverGrpc
 from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
+from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
 
-Report = Callable[[str], None]
 LOCK_FILE = "build.lock"
 LOCK_WAIT_S = 1800.0
 

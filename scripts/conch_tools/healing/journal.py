@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conch_tools.healing.diagnosis import Fault
@@ -10,8 +10,7 @@ from conch_tools.healing.golden import Outcome, Symptom
 from conch_tools.healing.health import Health
 from conch_tools.healing.metrics import HealingMetrics
 from conch_tools.pipelines import Pipeline
-
-Report = Callable[[str], None]
+from conch_tools.serve import Report
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ keeps serving what it has until Triton swaps the new one in; no request fails by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +23,12 @@ from conch_tools.healing.repair import Config, Configs, Repairs, ensembles_over,
 from conch_tools.locks import Locked, only_one
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of
 from conch_tools.ready import served_health
-from conch_tools.serve import needs_auto_complete, require_sound
+from conch_tools.serve import Report, needs_auto_complete, require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
 from conch_tools.server.record import ServerRecord, key_path, load_lock_path, loading_lock_path
 from conch_tools.settings import Settings
 
-Report = Callable[[str], None]
 LOCK_WAIT_S = 120.0
 """For another load, which starts a server of its own."""
 
