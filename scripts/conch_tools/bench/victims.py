@@ -50,7 +50,9 @@ def victims(settings: Settings, only: str | None = None) -> list[Victim]:
     kinds = {step.backend: step for step in sorted(steps, key=lambda step: step.model, reverse=True)}
     if only is None:
         return sorted(kinds.values(), key=lambda step: step.model)
-    chosen = [step for step in steps if step.model == only] or [kinds[only] for _ in range(only in kinds)]
+    chosen = [step for step in steps if step.model == only]
+    if not chosen and only in kinds:
+        chosen = [kinds[only]]
     if not chosen:
         raise SettingsError(f"there is no step `{only}`; kinds of steps are: {', '.join(sorted(kinds))}")
     return chosen
