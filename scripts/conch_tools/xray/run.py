@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from conch_tools.errors import SettingsError
+from conch_tools.files import write_whole
 from conch_tools.infer import parameters_of, requests_of
 from conch_tools.pipelines import PIPELINE_FILE, load_pipeline
 from conch_tools.server.record import key_path
@@ -71,7 +72,7 @@ def shown(report: Report, console: Console, html: Path | None, as_json: bool) ->
     else:
         console.print(rendered(report))
     if html is not None:
-        html.write_text(page_of(report), encoding="utf-8")
+        write_whole(html, page_of(report))
 
 
 def _admin_key(settings: Settings, url: str) -> str | None:
