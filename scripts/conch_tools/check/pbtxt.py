@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from google.protobuf import text_format
@@ -18,6 +19,7 @@ from google.protobuf.message import Message
 from tritonclient.grpc import model_config_pb2
 
 from conch_tools.check.findings import cure_for_name, listed
+from conch_tools.errors import RepositoryError
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
@@ -97,6 +99,18 @@ def parse(text: str) -> model_config_pb2.ModelConfig | Unparsable:
         values = listed(value.name for value in enum.values)
         sentence = f'Enum type "{enum.full_name}" has no value {number}'
         return Unparsable(mark.line, mark.column, sentence, f"use one of {values}")
+    return config
+
+
+def read_config(file: Path) -> model_config_pb2.ModelConfig:
+    """The configuration in a file. Raises RepositoryError, with the line at fault, for one that cannot be read."""
+    try:
+        # Triton minds no byte that is not UTF-8, be it in a comment or in a string.
+        config = parse(file.read_text(encoding="utf-8", errors="replace"))
+    except OSError as problem:
+        raise RepositoryError(f"{file} cannot be read: {problem}") from problem
+    if isinstance(config, Unparsable):
+        raise RepositoryError(f"{file}:{config.line}: {config.sentence}: {config.cure}")
     return config
 
 

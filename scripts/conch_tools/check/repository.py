@@ -213,6 +213,12 @@ def profiles_of(folder: Path) -> list[str]:
     return sorted({path.stem for path in folder.glob(f"*/{PROFILES}/*.pbtxt")})
 
 
+def config_file_of(folder: Path, profile: str | None) -> Path:
+    """The configuration that Triton reads for a model with a profile: its own for that, if it has one."""
+    own = folder / PROFILES / f"{profile}.pbtxt"
+    return own if profile is not None and own.is_file() else folder / CONFIG
+
+
 def load_repository(
     folder: Path,
     backends: Path | Sequence[Path] | None = None,
@@ -245,9 +251,7 @@ def load_repository(
 def _load_model(
     folder: Path, pipeline: str | None, profile: str | None, backend_folders: tuple[Path, ...] | None
 ) -> Model:
-    config_file = folder / PROFILES / f"{profile}.pbtxt"
-    if profile is None or not config_file.is_file():
-        config_file = folder / CONFIG
+    config_file = config_file_of(folder, profile)
     config, positions, unparsable = model_config_pb2.ModelConfig(), Mark(1, 1), None
     if config_file.is_file():
         # Triton minds no byte that is not UTF-8, be it in a comment or in a string.

@@ -23,9 +23,9 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 
 from conch_tools.build.reference import Item, byte_item
-from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.check.pbtxt import read_config
 from conch_tools.data_types import WILDCARD, fits, protocol_name
-from conch_tools.errors import CorpusError, RepositoryError
+from conch_tools.errors import CorpusError
 from conch_tools.pipelines import value_to_send
 from conch_tools.printable import shortened
 
@@ -69,12 +69,7 @@ class Corpus:
 
 def inputs_of(config_file: Path) -> list[Input]:
     """The input tensors that a config.pbtxt declares. Raises RepositoryError."""
-    try:
-        config = parse(config_file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise RepositoryError(f"{config_file} cannot be read: {problem}") from problem
-    if isinstance(config, Unparsable):
-        raise RepositoryError(f"{config_file}:{config.line}: {config.sentence}: {config.cure}")
+    config = read_config(config_file)
     return [
         Input(each.name, protocol_name(model_config_pb2.DataType.Name(each.data_type)), tuple(each.dims))
         for each in config.input

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from conch_tools.check.pbtxt import Unparsable, parse
-from conch_tools.check.repository import CONFIG, PROFILES
-from conch_tools.errors import RepositoryError
+from conch_tools.check.pbtxt import read_config
+from conch_tools.check.repository import config_file_of
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of
 from conch_tools.serve import require_repository, require_sound
 from conch_tools.settings import Settings
@@ -66,30 +65,20 @@ def load_plan(settings: Settings, name: str, profile: str | None) -> Plan:
     models = models_of(pipelines)
     require_sound(settings, models)
     pipeline = next(each for each in pipelines if each.name == name)
-    base = {model: read_config(served_file(pipeline, model, profile)) for model in (name, *pipeline.models)}
+    base = {model: _served(settings.repository / model, profile) for model in (name, *pipeline.models)}
     cores = len(os.sched_getaffinity(0))
     steps = _settable(base.values(), cores)
     others = [each for each in pipelines if each.name != name]
-    lent = [read_config(served_file(each, model, profile)) for each in others for model in each.models]
+    lent = [_served(settings.repository / model, profile) for each in others for model in each.models]
     if not steps:
         raise NothingToTune(f"`{name}` has no step of its own with one instance group: nothing can be tuned")
     return Plan(pipeline, base, Candidate(steps, base[name].max_batch_size), tuple(models), _settable(lent, cores))
 
 
-def served_file(pipeline: Pipeline, model: str, profile: str | None) -> Path:
-    """The configuration that Triton reads for a model with a profile."""
-    folder = pipeline.folder.parent / model
-    own = folder / PROFILES / f"{profile}.pbtxt"
-    return own if profile is not None and own.is_file() else folder / CONFIG
-
-
-def read_config(file: Path) -> ModelConfig:
-    """A configuration with its model's name. Raises RepositoryError."""
-    config = parse(file.read_text(encoding="utf-8", errors="replace"))
-    if isinstance(config, Unparsable):
-        raise RepositoryError(f"{file}:{config.line}: {config.sentence}: {config.cure}")
-    model = file.parent.parent if file.parent.name == PROFILES else file.parent
-    config.name = config.name or model.name
+def _served(folder: Path, profile: str | None) -> ModelConfig:
+    """A model's configuration, with its name. Raises RepositoryError."""
+    config = read_config(config_file_of(folder, profile))
+    config.name = config.name or folder.name
     return config
 
 
