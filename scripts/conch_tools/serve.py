@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conch_tools.check import check_repository
 from conch_tools.check.findings import Finding, Severity
-from conch_tools.check.repository import load_repository
+from conch_tools.check.repository import load_repository, profiles_of
 from conch_tools.check.served import needs_completion
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
@@ -107,12 +107,11 @@ def require_repository(settings: Settings) -> None:
         raise RepositoryError(f"there is no model repository at {settings.repository}: {cure}")
     if not settings.repository.is_dir():
         raise RepositoryError(f"{settings.repository} is a file, no model repository: {cure}")
-    models = visible_folders(settings.repository)
-    if not models:
+    if not visible_folders(settings.repository):
         raise RepositoryError(f"the model repository {settings.repository} is empty: {cure}")
-    profiles = {path.stem for model in models for path in model.glob("configs/*.pbtxt")}
+    profiles = profiles_of(settings.repository)
     if settings.profile is not None and settings.profile not in profiles:
-        known = ", ".join(sorted(profiles)) or "none at all"
+        known = ", ".join(profiles) or "none at all"
         raise SettingsError(
             f"no model of {settings.repository} has a profile `{settings.profile}` "
             f"(configs/{settings.profile}.pbtxt); there is {known}"

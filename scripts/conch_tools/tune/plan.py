@@ -36,11 +36,6 @@ class Plan:
     neighbours: tuple[StepSettings, ...] = ()
     """Those steps of other pipelines: looked at, never changed."""
 
-    @property
-    def promised_batch(self) -> int:
-        """The largest batch that the pipeline accepts now; no candidate accepts less."""
-        return self.current.max_batch
-
     def configs(self, candidate: Candidate) -> dict[str, ModelConfig]:
         """The configuration of every model under a candidate."""
         now = {step.model: step for step in self.current.steps}
