@@ -119,16 +119,21 @@ def test_logs_and_metrics_can_be_read(write_model: WriteModel) -> None:
     def initialize(self, args):
         family = pb_utils.MetricFamily("asked", "requests", pb_utils.MetricFamily.COUNTER)
         self.asked = family.Metric(labels={"of": args["model_name"]})
+        sizes = pb_utils.MetricFamily("sizes", "values a request", pb_utils.MetricFamily.HISTOGRAM)
+        self.sizes = sizes.Metric(buckets=[1.0, 10.0])
 
     def execute(self, requests):
         pb_utils.Logger.log_warn("asked")
         self.asked.increment(len(requests))
+        for request in requests:
+            self.sizes.observe(x_of(request).size)
         return [answer(x_of(request)) for request in requests]
     """
     with load_step(write_model(counting)) as step:
         step.infer({"x": X})
         assert step.logs == [("WARNING", "asked")]
         assert step.metrics.value("asked", of="small") == 1
+        assert step.metrics.observed("sizes") == [X.size]
 
 
 def test_a_metric_asked_for_what_it_cannot_do_is_told(write_model: WriteModel) -> None:
