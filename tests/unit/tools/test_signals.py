@@ -23,6 +23,8 @@ def handlers_are_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("handlers_are_restored")
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_stops_and_later_ones_do_not_disturb_the_stopping(number: signal.Signals) -> None:
+    # The tests may run under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = [signal.getsignal(each) for each in STOP_SIGNALS]
     with pytest.raises(Stopped) as stopped, signals_raise_stopped():
         try:
