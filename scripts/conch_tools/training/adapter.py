@@ -1,11 +1,11 @@
-"""Teach a text encoder a new task in about a minute on two cores: low-rank adapters, BF16, no time on what is frozen.
+"""Teach a text encoder a new task in about a minute on two cores: low-rank adapters, no time on what is frozen.
 
 A LoRA adapter (Hu et al. 2021, arXiv:2106.09685) on every linear layer of the encoder learns nearly what full
 fine-tuning learns and is small enough to be committed with the data and the seed that give it. It is written out here
 because peft's took a third more time for each step, and the time of a training is limited. What else the time went
 to, and went away with: each thread works on its own share of a batch (two threads on one product of such small
-matrices give 1.4 times one, on two shares 1.7 times), frozen weights stay in BF16, and a batch holds rows of one
-length. How long a training takes is told in tokens, because its time is proportional to them. Coming back only to the
+matrices give 1.4 times one, on two shares 1.7 times), products are in BF16 where the processor has it, with the frozen
+weights kept so, and a batch holds rows of one length. How long a training takes is told in tokens, because its time is proportional to them. Coming back only to the
 hardest rows after the first pass (selective backpropagation, Jiang et al. 2019, arXiv:1910.00762) gained nothing, nor
 did a head that starts from a linear probe.
 """
@@ -42,6 +42,15 @@ REPORT_EVERY = 20
 """Steps."""
 
 
+def precision_for(processor: str) -> torch.dtype:
+    """BF16, which halves the time, where /proc/cpuinfo names its products; others emulate them, far slower than FP32."""
+    return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & set(processor.split()) else torch.float32
+
+
+PRECISION = precision_for(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace"))
+"""Of the products of a training; the losses and the trained weights are FP32."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One tokenised text: ids, and the segment (0 or 1) of each."""
@@ -70,8 +79,8 @@ class LowRankLinear(torch.nn.Module):
         self.down = torch.nn.Parameter(torch.empty(RANK, frozen.in_features))
         self.up = torch.nn.Parameter(torch.zeros(frozen.out_features, RANK))
         torch.nn.init.kaiming_uniform_(self.down, a=5**0.5)
-        self.weight = frozen.weight.detach().bfloat16()
-        self.bias = frozen.bias.detach().bfloat16()
+        self.weight = frozen.weight.detach().to(PRECISION)
+        self.bias = frozen.bias.detach().to(PRECISION)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -91,14 +100,14 @@ class LowRankLinear(torch.nn.Module):
 
 
 class _LowRankProduct(torch.autograd.Function):
-    """The product of LowRankLinear in BF16. Autograd's own would cast the frozen weight at each step and add the two
+    """The product of LowRankLinear in PRECISION. Autograd's own would cast the frozen weight at each step and add the two
     terms in passes of their own, which takes a quarter more time."""
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, down: torch.Tensor, up: torch.Tensor
     ) -> torch.Tensor:
-        rows, down, up = x.flatten(0, -2).bfloat16(), down.bfloat16(), up.bfloat16()
+        rows, down, up = x.flatten(0, -2).to(PRECISION), down.to(PRECISION), up.to(PRECISION)
         thin = rows @ down.t()
         output = torch.addmm(bias, rows, weight.t()).addmm_(thin, up.t(), alpha=SCALE)
         ctx.save_for_backward(rows, weight, down, up, thin)
@@ -201,8 +210,7 @@ def _gradients(
     share: Sequence[int],
 ) -> tuple[float, tuple[torch.Tensor, ...]]:
     """The summed loss of a share of the rows, and its gradients."""
-    # BF16 halves the time where the processor has it; the losses and the trained weights stay FP32.
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION is torch.bfloat16):
         output = model(*pad([rows[index] for index in share]))
     loss = losses(output.float(), share).sum()
     return loss.item(), torch.autograd.grad(loss, weights)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.errors import SettingsError
-from conch_tools.training import digits, encoder_folder, sentiment, training_named
+from conch_tools.training import adapter, digits, encoder_folder, sentiment, training_named
 from conch_tools.training.adapter import Recipe
 
 MAX_WEIGHTS_BYTES = 3_000_000
@@ -67,7 +67,21 @@ def test_a_brief_training_from_the_same_recipe_learns(encoder: Path) -> None:
     assert accuracy(model, encoder, held) > 0.65
 
 
-def test_the_same_seed_gives_the_same_weights(encoder: Path) -> None:
+@pytest.mark.parametrize("flags", ["avx512f avx512_bf16", "sse2 amx_bf16 amx_tile"])
+def test_processors_that_multiply_bf16_train_in_it(flags: str) -> None:
+    assert adapter.precision_for(f"model name: any\nflags: {flags}\n") is torch.bfloat16
+
+
+@pytest.mark.parametrize("flags", ["", "avx2 avx512f avx512_vnni"])
+def test_others_train_in_fp32(flags: str) -> None:
+    assert adapter.precision_for(f"flags: {flags}") is torch.float32
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_the_same_seed_gives_the_same_weights(
+    encoder: Path, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "PRECISION", precision)
     reviews = sentiment.read_reviews(sentiment.FOLDER / "reviews.tsv")[:40]
     first, second = (sentiment.fit_reviews(encoder, reviews, Recipe(tokens=3_000), lambda line: None) for _ in range(2))
     torch.testing.assert_close(first.head.weight, second.head.weight, atol=1e-6, rtol=0)
