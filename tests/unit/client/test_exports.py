@@ -9,8 +9,6 @@ from pathlib import Path
 
 import conch_client
 
-IMPORT_LIMIT_S = 0.3
-
 
 def test_the_public_names_are_exactly_the_listed_ones() -> None:
     public = [name for name in vars(conch_client) if not name.startswith("_")]
@@ -32,13 +30,21 @@ def test_importing_loads_no_heavy_package() -> None:
     assert _python(code) == "[]"
 
 
-def test_importing_is_quick(tmp_path: Path) -> None:
-    # The first run compiles, as an installer or the first use does; the others are what callers pay.
-    # Processor time: on a busy machine the clock on the wall tells of others.
-    code = "import time; t = time.process_time(); import conch_client; print(time.process_time() - t)"
+def test_importing_costs_little_beside_what_it_imports(tmp_path: Path) -> None:
+    # A share, in processor time: it is the same on slow and on busy machines. The first run compiles, as an installer
+    # or the first use does; the others are what callers pay.
+    code = """
+import time
+start = time.process_time()
+import grpc, numpy
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+needed = time.process_time()
+import conch_client
+print((time.process_time() - needed) / (needed - start))
+"""
     cache = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    _, *times = [float(_python(code, **cache)) for _ in range(4)]
-    assert min(times) < IMPORT_LIMIT_S
+    _, *shares = [float(_python(code, **cache)) for _ in range(4)]
+    assert min(shares) < 0.5
 
 
 def _python(code: str, **environment: str) -> str:
