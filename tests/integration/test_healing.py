@@ -65,6 +65,9 @@ CALM_S = 0.5
 HEALED_WITHIN_S = 30.0
 """On a machine that runs other tests as well; docs/heal.md says how long it takes on a quiet one."""
 NEW_SERVER_WITHIN_S = 120.0
+ABANDONED_LOCK = "terminate called after throwing an instance of 'boost::interprocess::lock_exception'"
+"""The last words of a tritonserver that locks what a dead process had locked."""
+TRIES = 4
 
 
 @dataclass
@@ -152,22 +155,41 @@ def held(
 def test_every_kind_of_step_that_dies_or_hangs_under_load_comes_back(
     held: Held, wait_until: WaitUntil, victim: Victim, how: signal.Signals
 ) -> None:
-    wait_until(held.is_ready, "everything is well before")
-    process, repairs = held.stubs(victim.model)[-1], held.repairs(victim.model)
+    for _ in range(TRIES):
+        if not took_the_server_along(held, wait_until, victim, how):
+            return
+    pytest.fail(f"tritonserver ended at each of {TRIES} deaths")
+
+
+def took_the_server_along(held: Held, wait_until: WaitUntil, victim: Victim, how: signal.Signals) -> bool:
+    """Let a process die, or stop, under load, and be served again. A process that is killed with a lock of the memory
+    in hand that it shares with tritonserver ends that as well, which is seen at one death in thirty; then all is
+    asserted but how many were refused."""
+    wait_until(held.is_ready, "everything is well before", NEW_SERVER_WITHIN_S)
+    server, process, repairs = held.server_pid(), held.stubs(victim.model)[-1], held.repairs(victim.model)
+    abandoned = held.told(ABANDONED_LOCK)
     with Callers(held.grpc, [victim.ask()], CALLERS) as callers:
         time.sleep(CALM_S)
         process.send_signal(how)
         died = time.monotonic()
-        wait_until(lambda: held.repairs(victim.model) > repairs, "the step has new processes", HEALED_WITHIN_S)
+        wait_until(
+            lambda: held.repairs(victim.model) > repairs or held.told(ABANDONED_LOCK) > abandoned,
+            "the step has new processes",
+            HEALED_WITHIN_S,
+        )
         repaired = time.monotonic()
         wait_until(lambda: is_full(callers.seen, repaired), "every caller is answered again", HEALED_WITHIN_S)
     assert callers.seen.lost == []
+    wait_until(held.is_ready, "everything is well again", HEALED_WITHIN_S)
+    if how is signal.SIGKILL and held.told(ABANDONED_LOCK) > abandoned:
+        return True
+    assert held.server_pid() == server
     # Triton refuses a request that waits at a dead process after a second, so nobody is refused more often than that.
     before = [each for each in callers.seen.refused if each.ended < repaired]
     assert len(before) <= (1 + math.ceil(repaired - died)) * CALLERS
     # Afterwards it refuses the two batches that it had formed ahead, and those of its ensembles.
     assert len(callers.seen.refused) - len(before) <= 2 * CALLERS
-    wait_until(held.is_ready, "everything is well again", HEALED_WITHIN_S)
+    return False
 
 
 def is_full(seen: Seen, since: float) -> bool:

@@ -63,6 +63,8 @@ class Outage:
     """The same after full service."""
     others_cores: float
     """What other processes took of the machine until the death."""
+    server_ended: bool = False
+    """Whether tritonserver went along: it ends when a process dies with a lock of their shared memory in hand."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def _outage(case: _Case, settings: Settings, record: ServerRecord, seconds: floa
         before_ms=_ms(seen.median_latency_s(died - SETTLED_S, died)),
         after_ms=None if full is None else _ms(seen.median_latency_s(full, full + SETTLED_S)),
         others_cores=others_cores,
+        server_ended=case.how is not How.SERVER and tritonserver_of(record.pid) != server,
     )
 
 
@@ -231,8 +234,9 @@ def _shown(value: float | None, decimals: int) -> str:
 
 def _in_words(outage: Outage) -> str:
     full = "never" if outage.full_service_s is None else f"after {outage.full_service_s:.1f} s"
+    along = ", tritonserver ended with it" if outage.server_ended else ""
     return (
-        f"{outage.model}, {outage.how.value}: {outage.refused} of {outage.sent} refused, {outage.lost} lost, "
+        f"{outage.model}, {outage.how.value}{along}: {outage.refused} of {outage.sent} refused, {outage.lost} lost, "
         f"full service {full}"
     )
 
