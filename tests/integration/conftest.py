@@ -61,7 +61,10 @@ PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"))
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """At the end of all tests: no server, no stub, no shared memory and no temporary folder of theirs is there."""
+    """At the end of all tests: no server, no stub, no shared memory and no temporary folder of theirs is there.
+
+    What another test process has just killed looks like left behind, until its own test has swept it up.
+    """
     before = _leftovers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SESSION_VARIABLE, secrets.token_hex(8))
@@ -70,6 +73,9 @@ def nothing_is_left_behind() -> Iterator[None]:
         while _our_servers() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not _our_servers()
+    deadline = time.monotonic() + COMMAND_TIMEOUT_S
+    while _leftovers() - before and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert not _leftovers() - before
 
 
