@@ -1,4 +1,4 @@
-"""Rules about the response cache: which models it answers for wrongly.
+"""Rules about the response cache: which models it answers for wrongly, and which faults it hides.
 
 Triton's key is a hash of the model's name and version and of the name and the bytes of each input (core's
 `cache_manager.cc`); shapes, data types, request parameters and the time of day are not in it.
@@ -15,6 +15,7 @@ from conch_tools.check.findings import Place, Problem, Severity, listed
 from conch_tools.check.repository import Model, Repository, Tensor
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.served import served_steps
+from conch_tools.pipelines import Pipeline
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +73,25 @@ def cached_whatever_its_shape(cached: CachedModel) -> Iterator[Problem]:
 
     The cache does not look at shapes: a batch of 2 rows with 3 numbers has the bytes of one with 3 rows of 2.
 
-    Bad in `embed/config.pbtxt`:
+    Bad in `likeness/config.pbtxt`:
 
-        input { name: "text" data_type: TYPE_STRING dims: [ -1 ] }
+        { name: "text" data_type: TYPE_STRING dims: [ -1 ] },
+        { name: "other" data_type: TYPE_STRING dims: [ -1 ] }
+        ]
         response_cache { enable: true }
 
     Good:
 
-        input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+        { name: "text" data_type: TYPE_STRING dims: [ 1 ] },
+        { name: "other" data_type: TYPE_STRING dims: [ 1 ] }
+        ]
         response_cache { enable: true }
 
     Instead of:
 
-        input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+        { name: "text" data_type: TYPE_STRING dims: [ 1 ] },
+        { name: "other" data_type: TYPE_STRING dims: [ 1 ] }
+        ]
     """
     as_loaded = cached.as_loaded
     known_rows = as_loaded.max_batch_size <= 1 or any(_is_fixed(tensor) for tensor in as_loaded.inputs)
@@ -94,6 +101,37 @@ def cached_whatever_its_shape(cached: CachedModel) -> Iterator[Problem]:
         what = f"the size in bytes does not tell the shape of input {names}"
         cure = "fix all dims but one, or remove `response_cache`"
         yield Problem(cached.place, what, cure)
+
+
+@CACHED.rule("CAC003", Severity.WARNING)
+def cached_golden_requests(cached: CachedModel) -> Iterator[Problem]:
+    """The response cache answers golden requests in the place of the model that they are to watch.
+
+    Golden requests are the samples of a pipeline.toml, the same bytes each time. Those that the cache knows come
+    neither to the model nor to an ensemble's steps: these can hang, fail or answer wrongly, and the pipeline is still
+    called well. The cache of one step alone hides that step. Without golden requests only processes that died or were
+    stopped are noticed.
+
+    Bad in `embed/config.pbtxt`:
+
+        max_batch_size: 8
+        response_cache { enable: true }
+
+    Good:
+
+        max_batch_size: 8
+    """
+    watching = [pipeline.name for pipeline in cached.repository.pipelines if _watches(pipeline, cached)]
+    if watching:
+        what = f"golden requests of {listed(watching)} are answered by the cache, not by `{cached.model.name}`"
+        cure = "remove `response_cache`; keep answers in front of Triton, where golden requests do not pass"
+        yield Problem(cached.place, what, cure)
+
+
+def _watches(pipeline: Pipeline, cached: CachedModel) -> bool:
+    """Whether golden requests of a pipeline come to the model; which models steps call by themselves is not known."""
+    steps = _steps(cached.repository.models[pipeline.name], cached.repository)
+    return any(sample.golden for sample in pipeline.samples) and cached.model.name in steps
 
 
 def _is_fixed(tensor: Tensor) -> bool:

@@ -71,6 +71,48 @@ def test_a_cached_ensemble_depends_on_what_its_steps_depend_on(check_ours: Check
     assert finding.what == "the answer of its step `m` depends on the request's own parameters"
 
 
+PIPELINE = """\
+task = "text-classification"
+description = "The better one."
+[source]
+folder = "model"
+[[samples]]
+input = { logits = [1.0, 2.0] }
+expect = { label = "b" }
+"""
+PLAIN = LABELS.replace("class_labels", "echo")
+
+
+@pytest.mark.parametrize(
+    ("cached", "sample", "found"),
+    [
+        ("", "", []),
+        ("e", "", ["e"]),
+        ("m", "", ["m"]),
+        ("em", "", ["e", "m"]),
+        ("n", "", []),
+        ("em", "golden = false\n", []),
+    ],
+    ids=["nothing", "ensemble", "step", "both", "no step", "not golden"],
+)
+def test_the_cache_hides_from_golden_requests_whatever_model_it_answers_for(
+    check: Check, cached: str, sample: str, found: list[str]
+) -> None:
+    configs = {"e": ENSEMBLE, "m": PLAIN, "n": PLAIN}
+    files: dict[str, str | bytes] = {
+        f"{name}/config.pbtxt": config + (CACHED if name in cached else "") for name, config in configs.items()
+    }
+    findings = check({**files, "e/1/": "", "m/1/": "", "n/1/": "", "e/pipeline.toml": PIPELINE + sample})
+    hidden = [finding for finding in findings if finding.code == "CAC003"]
+    assert [finding.file.parent.name for finding in hidden] == found
+    assert all("golden requests of `e`" in finding.what for finding in hidden)
+
+
+def test_without_a_pipeline_there_are_no_golden_requests_to_hide_from(check: Check) -> None:
+    files = {"e/config.pbtxt": ENSEMBLE + CACHED, "e/1/": "", "m/config.pbtxt": PLAIN + CACHED, "m/1/": ""}
+    assert "CAC003" not in {finding.code for finding in check(files)}
+
+
 @pytest.mark.parametrize(
     ("answer", "found"),
     [

@@ -28,6 +28,7 @@ WITHOUT_BACKENDS = ("BAK003", "ONX012")
 """Rules for checks that are not told of any folder of backends."""
 
 COMES_ALONG = {
+    "CAC001": {"CAC003"},  # all steps of the examples that are steered by parameters belong to a pipeline
     "CFG011": {"ONX009"},  # a type that Triton does not write is not the graph's either
     "CFG020": {"CFG015"},  # priorities turn prefetching off
     "CFG021": {"CFG015"},
@@ -38,7 +39,7 @@ COMES_ALONG = {
     "CFG034": {"ONX014"},  # the one model of sequences in the examples is served by the stand-in
     "ENS022": {"ENS024"},  # the tensor that was meant is left without a reader
     "ENS025": {"ENS020"},  # the input that was meant is left without a reader
-    "ENS028": {"CAC001"},  # labels can be asked for with other parameters
+    "ENS028": {"CAC001", "CAC003"},  # labels can be asked for with other parameters, and the pipeline has samples
     "FIL008": {"FIL009"},  # what a shell reads no URL holds
     "FIL010": {"BAK001"},  # without a configuration nothing tells the backend
     "STP009": {"STP004"},  # no other pipeline of the examples answers with an embedding
