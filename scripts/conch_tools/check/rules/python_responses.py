@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from conch_tools.check.adaptors import Adaptor, adaptors
 from conch_tools.check.findings import Problem, Severity
 from conch_tools.check.rulebook import Rulebook
+from conch_tools.check.sources.kept import kept_lists
 
 ADAPTORS = Rulebook[Adaptor](adaptors)
 
@@ -226,12 +227,58 @@ def labels_in_the_source(adaptor: Adaptor) -> Iterator[Problem]:
         yield Problem(adaptor.source.place(node), what, cure)
 
 
+@ADAPTORS.rule("PYR013", Severity.ERROR)
+def another_number_of_responses(adaptor: Adaptor) -> Iterator[Problem]:
+    """`execute` can return another number of responses than it got requests, or None for one.
+
+    It is refused then, and all requests that were handed over together fail, also those that were answered. An
+    exception that is passed over in silence is the usual reason.
+
+    Bad in `embed/1/model.py`:
+
+        responses = []
+        for request in requests:
+            try:
+                responses.append(self._answer(request))
+            except ValueError as problem:
+                pb_utils.Logger.log_error(str(problem))
+        return responses
+
+    Good:
+
+        responses = []
+        for request in requests:
+            try:
+                responses.append(self._answer(request))
+            except ValueError as problem:
+                responses.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem))))
+        return responses
+
+    Instead of:
+
+        return [self._answer(request) for request in requests]
+    """
+    if adaptor.decoupled is True or adaptor.facts.responses.sends:
+        return
+    for fault in adaptor.facts.rounds.unanswered:
+        cause = "after this exception " if fault.caught else ""
+        what = f"{cause}a request can be left without a response"
+        what += f": `{fault.function}` ends without one" if fault.function else ""
+        cure = "answer it as well, where it failed by `pb_utils.InferenceResponse(error=pb_utils.TritonError(...))`"
+        yield Problem(adaptor.source.place(fault.node), what, cure)
+    for node, name in kept_lists(adaptor.facts.responses):
+        what = f"`self.{name}` is never emptied: the responses of earlier executions are returned again"
+        yield Problem(adaptor.source.place(node), what, "begin a list of responses in `execute`")
+
+
 def _one_request(adaptor: Adaptor) -> Iterator[Problem]:
     responses = adaptor.facts.responses
     faults: tuple[tuple[ast.AST | None, str], ...] = (
         (adaptor.facts.requests.first_only, "`execute` looks at the first request only"),
         (responses.returned_in_loop, "`execute` returns in the first round of the loop over the requests"),
         (responses.emptied_in_loop, "the list of responses begins anew with each request, and the last one is left"),
+        (adaptor.facts.rounds.cut_short, "`execute` can leave the loop over the requests before all are answered"),
+        (adaptor.facts.rounds.one_for_all, "`execute` returns as many responses for one request as for several"),
     )
     for node, what in faults:
         if node is not None and adaptor.decoupled is not True:

@@ -10,6 +10,7 @@ from conch_tools.check.sources.calls import Calls
 from conch_tools.check.sources.effects import Effects
 from conch_tools.check.sources.requests import Requests
 from conch_tools.check.sources.responses import Responses
+from conch_tools.check.sources.rounds import Rounds
 from conch_tools.check.sources.source import KEPT, Source
 from conch_tools.check.sources.tensors import Tensors
 
@@ -39,6 +40,11 @@ class Facts:
     def responses(self) -> Responses:
         """How the requests are answered."""
         return Responses(self.source, self.requests)
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """Whether each request gets its response."""
+        return Rounds(self.source, self.requests, self.responses)
 
     @cached_property
     def calls(self) -> Calls:

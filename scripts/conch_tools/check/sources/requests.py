@@ -62,12 +62,7 @@ class Requests:
                 elif self._is_in(value, single):
                     single.add(self._holder(target))
             case ast.Call() if (callee := self.source.callee(node)) is not None:
-                parameters = [parameter.arg for parameter in callee.args.args]
-                if isinstance(node.func, ast.Attribute):
-                    parameters = parameters[1:]
-                given = [*zip(parameters, node.args, strict=False)]
-                given += [(keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg is not None]
-                for parameter, value in given:
+                for parameter, value in self.source.given(node, callee):
                     for held in (everything, single):
                         if self._is_in(value, held):
                             held.add((callee, parameter))
@@ -116,7 +111,7 @@ class Requests:
                     first = first or parent
                 case ast.Assign(targets=[ast.Tuple(elts=[_]) | ast.List(elts=[_])]):
                     first = first or parent
-                case _ if not self._is_said(name):
+                case _ if not self._is_said(name) and not self._is_handed_on(name):
                     return None
         return first
 
@@ -127,6 +122,20 @@ class Requests:
             case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
                 return True
         return False
+
+    @cached_property
+    def are_counted(self) -> bool:
+        """Whether something may depend on how many requests there are, or the list goes where this is not seen."""
+        return self.escape or any(
+            not isinstance(self.source.parents[name], ast.For | ast.comprehension) and not self._is_handed_on(name)
+            for name in self._uses(self._held[0])
+        )
+
+    def _is_handed_on(self, name: ast.Name) -> bool:
+        """Whether a function of this source is given a list, as it is."""
+        parent = self.source.parents[name]
+        call = self.source.parents[parent] if isinstance(parent, ast.keyword) else parent
+        return isinstance(call, ast.Call) and call.func is not name and self.source.callee(call) is not None
 
     @cached_property
     def reads_parameters(self) -> bool:

@@ -20,6 +20,8 @@ _SENDER = "get_response_sender"
 _FINAL = "TRITONSERVER_RESPONSE_COMPLETE_FINAL"
 _Added = tuple[ast.Call, str]
 """A call that adds to a list, and the list's name."""
+_AddedResponse = tuple[ast.AST, str]
+"""The same of a response, which may be added by `+=` too."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,20 @@ class Responses:
         """The places where `execute` itself returns something."""
         execute = self.source.execute
         own = (node for node in self.source.served_of(ast.Return) if self.source.function_of(node) is execute)
-        return tuple(node for node in own if node.value is not None and not _is_none(node.value))
+        return tuple(node for node in own if not is_none(node.value))
+
+    @cached_property
+    def given_back(self) -> tuple[ast.Return, ...]:
+        """The same, and in functions of this source whose result `execute` returns for all requests."""
+        found = list(self.returned)
+        for node in found:
+            value = self.source.names.value(node.value) if node.value is not None else None
+            match value:
+                case ast.Call() if (callee := self.source.callee(value)) is not None:
+                    if any(self.requests.is_list(given) for _, given in self.source.given(value, callee)):
+                        own = (each for each in ast.walk(callee) if self.source.function_of(each) is callee)
+                        found += [each for each in own if isinstance(each, ast.Return) and each not in found]
+        return tuple(found)
 
     @cached_property
     def sends(self) -> bool:
@@ -92,32 +107,51 @@ class Responses:
         return None
 
     @cached_property
-    def more_than_requests(self) -> ast.Call | None:
+    def more_than_requests(self) -> ast.AST | None:
         """Where a response is added in a loop inside of the one over the requests: for each row, not each request."""
         for added, name in self._added:
-            loops = self._loops_around(added)
+            loops = self.loops_around(added)
             outer = next((loop for loop in loops if loop in self.requests.loops), None)
             inner = loops[: loops.index(outer)] if outer is not None else []
-            if inner and not self._is_guarded(added, inner[-1]) and not self.begins_in(name, outer, added):
+            counted = any(isinstance(loop, ast.For) and self._is_of_all(loop.iter) for loop in inner)
+            guarded = bool(inner) and self._is_guarded(added, inner[-1])
+            if inner and not counted and not guarded and not self.begins_in(name, outer, added):
                 return added
+        for made in self._written_down:
+            first, *others = made.generators
+            if first in self.requests.loops and others and self._is_response(made.elt):
+                return made
         return None
 
+    def _is_of_all(self, iterable: ast.expr) -> bool:
+        """Whether a loop goes over as many things as there are requests, or over those that are left of them."""
+        return any(isinstance(node, ast.Name) and self.requests.is_list(node) for node in ast.walk(iterable))
+
     @cached_property
-    def one_for_each_row(self) -> ast.Call | None:
+    def one_for_each_row(self) -> ast.AST | None:
         """Where a response is added for each row, after the rows of all requests were put into one list one by one."""
         return self._added_for_each(Rows(self, joined=False))
 
     @cached_property
-    def one_for_each_joined_row(self) -> ast.Call | None:
+    def one_for_each_joined_row(self) -> ast.AST | None:
         """The same, after whole requests were joined: wrong only if a request can have more than one row."""
         return self._added_for_each(Rows(self, joined=True))
 
-    def _added_for_each(self, rows: Rows) -> ast.Call | None:
+    def _added_for_each(self, rows: Rows) -> ast.AST | None:
         for added, _ in self._added:
-            loop = next(iter(self._loops_around(added)), None)
+            loop = next(iter(self.loops_around(added)), None)
             if isinstance(loop, ast.For) and rows.are_in(loop.iter) and not self._is_guarded(added, loop):
                 return added
+        for made in self._written_down:
+            if len(made.generators) == 1 and not made.generators[0].ifs and rows.are_in(made.generators[0].iter):
+                return made
         return None
+
+    @property
+    def _written_down(self) -> Iterator[ast.ListComp]:
+        """The lists of responses that are returned as comprehensions."""
+        values = (self.source.names.value(node.value) for node in self.given_back if node.value is not None)
+        return (value for value in values if isinstance(value, ast.ListComp))
 
     @cached_property
     def growing(self) -> tuple[Growing, ...]:
@@ -152,7 +186,7 @@ class Responses:
                     added.add(name)
                 case ast.Assign() if loop in self.source.around(node):
                     emptied |= _targets(node)
-                case ast.Assign(value=value) if _is_empty(value):
+                case ast.Assign(value=value) if is_empty(value):
                     empty |= _targets(node)
                 case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="clear" | "pop" | "popleft")):
                     emptied.add(name)
@@ -181,9 +215,17 @@ class Responses:
         return tuple(found)
 
     @cached_property
-    def _added(self) -> tuple[_Added, ...]:
-        """Those that add a response."""
-        return tuple((call, name) for call, name in self.additions if call.args and self._is_response(call.args[0]))
+    def _added(self) -> tuple[_AddedResponse, ...]:
+        """Those that add a response, alone or as a list of one."""
+        called: list[_AddedResponse] = [
+            (call, name) for call, name in self.additions if call.args and self._is_response(_single(call.args[0]))
+        ]
+        for node in self.source.served_of(ast.AugAssign):
+            match node:
+                case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() as value):
+                    if self._is_response(_single(value)):
+                        called.append((node, name))
+        return tuple(called)
 
     def _is_response(self, expression: ast.expr) -> bool:
         if self.source.utility(expression) == RESPONSE:
@@ -193,9 +235,9 @@ class Responses:
 
     def is_added_for_each_request(self, added: ast.AST) -> bool:
         """Whether something is added to a list in the loop over the requests."""
-        return any(loop in self.requests.loops for loop in self._loops_around(added))
+        return any(loop in self.requests.loops for loop in self.loops_around(added))
 
-    def _loops_around(self, node: ast.AST) -> list[ast.AST]:
+    def loops_around(self, node: ast.AST) -> list[ast.AST]:
         """The loops around a node inside of its function, from the inside to the outside."""
         found: list[ast.AST] = []
         for around in self.source.around(node):
@@ -228,22 +270,29 @@ def _targets(node: ast.Assign) -> set[str]:
     return {each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
 
 
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+def is_none(value: ast.expr | None) -> bool:
+    """Whether what is returned is nothing."""
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def _is_no_flag(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and not value.value
 
 
+def _single(value: ast.expr) -> ast.expr:
+    """The one element of a list that is written down, or what it is otherwise."""
+    return value.elts[0] if isinstance(value, ast.List) and len(value.elts) == 1 else value
+
+
 def _method(call: ast.Call) -> str | None:
     return call.func.attr if isinstance(call.func, ast.Attribute) else None
 
 
-def _is_empty(value: ast.expr) -> bool:
+def is_empty(value: ast.expr) -> bool:
+    """Whether an expression makes something that is filled later."""
     match value:
         case ast.List(elts=[]) | ast.Call(func=ast.Name(id="list"), args=[]) | ast.Constant(value="" | b""):
             return True
         case ast.Tuple(elts=elements):
-            return all(map(_is_empty, elements))
+            return all(map(is_empty, elements))
     return False

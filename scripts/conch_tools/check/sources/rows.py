@@ -13,7 +13,9 @@ ADDS_ONE, ADDS_MANY = "append", "extend"
 _CUTS_UP = ("split", "array_split", "groupby", "islice")
 """Functions that make groups of rows: then a loop over them need not be one over rows."""
 
-JOINS = ("concatenate", "vstack", "stack", "cat")
+_STACK = "stack"
+"""The join whose result has one row for each element of the list."""
+JOINS = ("concatenate", "vstack", _STACK, "cat")
 """Functions that make one array of a list of them."""
 
 Loops = ast.For | ast.AsyncFor | ast.While
@@ -56,8 +58,7 @@ class Rows:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.are_in(value):
                 self._names.add((self._source.names.scope(node), name))
             case ast.Call() if (callee := self._source.callee(node)) is not None:
-                parameters = [parameter.arg for parameter in callee.args.args]
-                given = zip(parameters[isinstance(node.func, ast.Attribute) :], node.args, strict=False)
+                given = self._source.given(node, callee)
                 self._names |= {(callee, parameter) for parameter, value in given if self.are_in(value)}
 
     def are_in(self, expression: ast.expr) -> bool:
@@ -101,8 +102,16 @@ class Rows:
 
     def _is_joined(self, node: ast.AST) -> bool:
         match node:
-            case ast.Call(func=ast.Attribute(attr=function), args=[ast.Name(id=name), *_]):
-                return function in JOINS and name in self._by_request
+            case ast.Call(func=ast.Attribute(attr=function), args=[joined, *_]) if function in JOINS:
+                by_request = isinstance(joined, ast.Name) and joined.id in self._by_request
+                return function != _STACK and (by_request or self._is_whole(joined))
+        return False
+
+    def _is_whole(self, joined: ast.expr) -> bool:
+        """Whether a list is made of an input of each request, as it is."""
+        match joined:
+            case ast.ListComp(elt=ast.Call(func=ast.Attribute(attr="as_numpy")), generators=[loop]):
+                return loop in self._requests.loops
         return False
 
 

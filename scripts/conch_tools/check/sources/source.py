@@ -28,6 +28,7 @@ LOOKS_ONLY = frozenset({"len", "print", "isinstance", "range", "bool", "id", "st
 KEPT = 512
 """Sources that are held in memory: a check reads a repository once for each profile."""
 
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
 Node = TypeVar("Node", bound=ast.AST)
 
 
@@ -76,18 +77,18 @@ class Source:
         return found[-1] if found else None
 
     @cached_property
-    def functions(self) -> Mapping[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    def functions(self) -> Mapping[str, Definition]:
         """The functions and methods by name, without the names that are given twice."""
-        found: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        found: dict[str, list[Definition]] = {}
         for node in self.nodes:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(node, Definition):
                 found.setdefault(node.name, []).append(node)
         return MappingProxyType({name: nodes[0] for name, nodes in found.items() if len(nodes) == 1})
 
-    def method(self, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    def method(self, name: str) -> Definition | None:
         """A method of the model's class, None where the class has none of that name itself."""
         body = self.model_class.body if self.model_class is not None else ()
-        found = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        found = (node for node in body if isinstance(node, Definition))
         return next((node for node in found if node.name == name), None)
 
     @cached_property
@@ -111,7 +112,7 @@ class Source:
         return name in _defined(self.nodes) or "*" in _defined(self.nodes)
 
     @cached_property
-    def execute(self) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    def execute(self) -> Definition | None:
         """The method that answers requests."""
         return self.method(EXECUTE)
 
@@ -128,7 +129,7 @@ class Source:
                     waiting.append(callee)
         return tuple(dict.fromkeys(node for function in reached for node in ast.walk(function)))
 
-    def callee(self, call: ast.Call) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    def callee(self, call: ast.Call) -> Definition | None:
         """The function of this source that is called, None for all others."""
         match call.func:
             case ast.Name(id=name):
@@ -136,6 +137,15 @@ class Source:
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
                 return self.method(name) or self.functions.get(name)
         return None
+
+    def given(self, call: ast.Call, callee: Definition) -> Iterator[tuple[str, ast.expr]]:
+        """The parameters of a function with what a call gives them, as far as that is written one by one."""
+        parameters = [parameter.arg for parameter in callee.args.args]
+        static = any(dotted(decorator) == "staticmethod" for decorator in callee.decorator_list)
+        if isinstance(call.func, ast.Attribute) and not static:
+            parameters = parameters[1:]
+        yield from zip(parameters, call.args, strict=False)
+        yield from ((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
 
     def of(self, kind: type[Node]) -> Iterator[Node]:
         """The nodes of a kind."""
