@@ -43,7 +43,7 @@ class Responses:
     def returned(self) -> tuple[ast.Return, ...]:
         """The places where `execute` itself returns something."""
         execute = self.source.execute
-        own = (node for node in self.source.served_of(ast.Return) if self.source.function_of(node) is execute)
+        own = self.source.returns_of(execute) if execute is not None else ()
         return tuple(node for node in own if not is_none(node.value))
 
     @cached_property
@@ -55,8 +55,7 @@ class Responses:
             match value:
                 case ast.Call() if (callee := self.source.callee(value)) is not None:
                     if any(self.requests.is_list(given) for _, given in self.source.given(value, callee)):
-                        own = (each for each in ast.walk(callee) if self.source.function_of(each) is callee)
-                        found += [each for each in own if isinstance(each, ast.Return) and each not in found]
+                        found += [each for each in self.source.returns_of(callee) if each not in found]
         return tuple(found)
 
     @cached_property

@@ -50,9 +50,8 @@ class Rounds:
 
     def _without_result(self) -> Iterator[Unanswered]:
         for function in dict.fromkeys(self._makers()):
-            own = [node for node in ast.walk(function) if self.source.function_of(node) is function]
-            returns = any(isinstance(node, ast.Return) and not is_none(node.value) for node in own)
-            plain = not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own)
+            returns = any(not is_none(node.value) for node in self.source.returns_of(function))
+            plain = not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
             for way in _ways(Results(), function.body) if returns and plain and not function.decorator_list else ():
                 yield Unanswered(way.node or function, way.caught, function.name)
 

@@ -147,6 +147,30 @@ class Source:
         yield from zip(parameters, call.args, strict=False)
         yield from ((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
 
+    def arguments(self, name: ast.Name) -> tuple[ast.expr, ...]:
+        """What a parameter of this name is given by all calls of its function; nothing where not all are known."""
+        function = self.function_of(name)
+        if not isinstance(function, Definition) or len(self.names.bindings(name)) != 1:
+            return ()
+        uses = self._uses_of(function)
+        given: list[ast.expr] = []
+        for use in uses:
+            call = self.parents[use]
+            if not isinstance(call, ast.Call) or call.func is not use or self.callee(call) is not function:
+                return ()
+            given += [value for parameter, value in self.given(call, function) if parameter == name.id]
+        return tuple(given) if len(given) == len(uses) else ()
+
+    def _uses_of(self, function: Definition) -> list[ast.Name | ast.Attribute]:
+        """Wherever a function, or another thing of its name, is called or handed on."""
+        names: list[ast.Name | ast.Attribute] = [node for node in self.of(ast.Name) if node.id == function.name]
+        return names + [node for node in self.of(ast.Attribute) if node.attr == function.name]
+
+    def returns_of(self, function: Definition) -> tuple[ast.Return, ...]:
+        """The `return` statements of a function itself."""
+        found = (node for node in ast.walk(function) if isinstance(node, ast.Return))
+        return tuple(node for node in found if self.function_of(node) is function)
+
     def of(self, kind: type[Node]) -> Iterator[Node]:
         """The nodes of a kind."""
         return (node for node in self.nodes if isinstance(node, kind))

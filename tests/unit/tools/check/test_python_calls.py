@@ -151,3 +151,90 @@ def test_a_finding_is_in_the_source(check: Check, repository: Path) -> None:
 
 def test_a_name_of_any_depth_is_read(check_call: CheckCall) -> None:
     assert check_call(SOURCE + "\nDEEP = SOURCE" + ".part" * 1400 + "()\n") == []
+
+
+HELPED = """\
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "x")
+        response = self.ask(x)
+        y = pb_utils.get_output_tensor_by_name(response, "y").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", y)])
+
+    def ask(self, x):
+        request = pb_utils.InferenceRequest(model_name="twice", inputs=[pb_utils.Tensor("x", x.as_numpy())])
+        return request.exec()
+"""
+LOOK = "        if response.has_error():\n            raise ValueError\n"
+ANSWERED_LOOK = LOOK.replace("response", "answered")
+NAMED = "        response = request.exec()\n        return response\n"
+RETURNED = "        return request.exec()\n"
+READ = '        y = pb_utils.get_output_tensor_by_name(response, "y").as_numpy()\n'
+READER = "        y = self.read(response)\n"
+READS = '\n    def read(self, answered):\n        return pb_utils.get_output_tensor_by_name(answered, "y").as_numpy()\n'
+KEPT = HELPED.replace("request = pb", "self.b = pb").replace("return request.exec()", "return self.b.exec()")
+GIVEN = (
+    HELPED.replace("request.exec()", "self.send(request)")
+    + "\n    def send(self, asked):\n        return asked.exec()\n"
+)
+KEPT_ANSWER = HELPED.replace("response = self.ask", "self.answered = self.ask").replace("(response,", "(self.answered,")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (HELPED, 9),
+        (HELPED.replace(RETURNED, NAMED), 9),
+        (HELPED.replace("return request.exec()", "return self.again(request)")
+         + "\n    def again(self, asked):\n        response = asked.exec()\n        return response\n", 9),
+        (HELPED.replace("self.ask(x)", "await self.ask(x)").replace("request.exec()", "await request.async_exec()")
+         .replace("def ", "async def "), 9),
+        (KEPT, 9),
+        (GIVEN, 9),
+        (HELPED.replace(READ, READER) + READS, 9),
+        (HELPED.replace("        response = self.ask(x)\n", "").replace("(response,", "(self.ask(x),"), 9),
+        (HELPED.replace(READ, "        y = response.output_tensors()[0].as_numpy()\n"), 9),
+        (HELPED.replace(READ, "").replace("response = self.ask(x)", "y = self.ask(x).output_tensors()[0]"), 9),
+        (KEPT_ANSWER, 9),
+    ],
+)  # fmt: skip
+def test_a_response_that_a_helper_brings_is_asked_by_somebody(check_call: CheckCall, source: str, line: int) -> None:
+    assert [(code, line) for code, line, _ in check_call(source)] == [("PYC004", line)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        HELPED.replace(READ, LOOK + READ),
+        HELPED.replace(RETURNED, NAMED.replace("        return", LOOK + "        return")),
+        HELPED.replace(RETURNED, NAMED.replace("        return", "        self.verify(response)\n        return")),
+        HELPED.replace(RETURNED, "        return self.verified(request.exec())\n"),
+        HELPED.replace(READ, READER) + READS.replace("        return", ANSWERED_LOOK + "        return"),
+        HELPED.replace(READ, "        self.verify(response)\n" + READ),
+        KEPT.replace(READ, LOOK + READ),
+        GIVEN.replace(READ, LOOK + READ),
+        GIVEN + "\n    def other(self):\n        return self.send(self.something)\n",
+        GIVEN + "\n    def others(self):\n        return map(self.send, self.something)\n",
+        KEPT_ANSWER.replace("        y = pb", ANSWERED_LOOK.replace("if ", "if self.") + "        y = pb"),
+        KEPT_ANSWER + "\n    def failed(self):\n        return self.answered.has_error()\n",
+        HELPED.replace("    def ask", "    @retried\n    def ask"),
+        HELPED.replace("request.exec()", "request.exec(decoupled=True)"),
+    ],
+)  # fmt: skip
+def test_a_response_that_a_helper_brings_may_be_asked_anywhere(check_call: CheckCall, source: str) -> None:
+    assert check_call(source) == []
+
+
+def test_an_older_response_is_asked_though_helpers_bring_both(check_call: CheckCall) -> None:
+    twice = HELPED.replace(READ, LOOK + "        second = self.ask(x)\n" + LOOK + READ.replace("(response", "(second"))
+    assert [(code, line) for code, line, _ in check_call(twice)] == [("PYC003", 13)]
+
+
+def test_a_request_that_is_kept_asks_a_model_as_well(check_call: CheckCall) -> None:
+    sound = KEPT.replace(READ, LOOK + READ)
+    assert [code for code, _, _ in check_call(sound.replace('"twice"', '"twise"'))] == ["PYC001"]
