@@ -57,9 +57,16 @@ class Arrays:
                 return self.origin(inner, depth + 1)
             case ast.ListComp(generators=[ast.comprehension(iter=inner, ifs=[])]):
                 return self.origin(inner, depth + 1)
+            case ast.Call() if (callee := self.source.callee(expression)) is not None:
+                returned = self.source.returns_of(callee)
+                alone = returned[0].value if len(returned) == 1 else None
+                return self.origin(alone, depth + 1) if alone is not None else None
             case ast.Name():
                 value = self.source.names.value(expression)
-                return self.origin(value, depth + 1) if value is not expression else None
+                if value is expression:
+                    given = self.source.arguments(expression)
+                    return self.origin(given[0], depth + 1) if len(given) == 1 else None
+                return self.origin(value, depth + 1)
         return None
 
     @cached_property
@@ -88,7 +95,26 @@ class Arrays:
                 return self.origin(self.source.parents[parent]) is use
             case ast.Call(func=ast.Name(id="print")):
                 return True
+            case ast.Return():
+                return any(self.origin(call) is use for call in self._calls_of(parent))
+            case ast.Call() | ast.keyword() if self._is_given(parent, node, use):
+                return True
         return self.origin(parent) is use
+
+    def _calls_of(self, returned: ast.Return) -> Iterator[ast.Call]:
+        """The calls whose result a `return` gives."""
+        function = self.source.function_of(returned)
+        return (call for call in self.source.served_of(ast.Call) if self.source.callee(call) is function)
+
+    def _is_given(self, parent: ast.AST, node: ast.AST, use: Use) -> bool:
+        """Whether an input is given to a function of this source that takes it from nowhere else."""
+        call = self.source.parents[parent] if isinstance(parent, ast.keyword) else parent
+        callee = self.source.callee(call) if isinstance(call, ast.Call) else None
+        if not isinstance(call, ast.Call) or callee is None:
+            return False
+        parameters = {parameter for parameter, value in self.source.given(call, callee) if value is node}
+        names = [each for each in ast.walk(callee) if isinstance(each, ast.Name) and each.id in parameters]
+        return bool(names) and all(self.origin(each) is use for each in names)
 
     @cached_property
     def squeezed(self) -> tuple[Squeeze, ...]:

@@ -308,6 +308,88 @@ def test_what_keeps_the_batch_is_right(check_source: CheckSource, use: str) -> N
     assert check_source(execute) == []
 
 
+FIRST = """
+responses = []
+for request in requests:
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    responses.append(self.respond(self.pick(x)))
+return responses
+"""
+PICK = """
+    def pick(self, rows):
+        return rows[0]
+
+    def respond(self, row):
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", self.session.run(row))])
+"""
+
+
+@pytest.mark.parametrize(
+    ("execute", "rest", "line"),
+    [
+        (FIRST, PICK, 13),
+        (FIRST.replace("self.pick(x)", "self.pick(rows=x)"), PICK, 13),
+        (FIRST, PICK.replace("rows[0]", "self.again(rows)") + PICK.split("\n\n")[0].replace("pick", "again"), 19),
+        (FIRST.replace('pb_utils.get_input_tensor_by_name(request, "x").as_numpy()', "self.read(request)")
+         .replace("self.pick(x)", "x[0]"),
+         PICK + "\n    def read(self, request):\n"
+         "        return pb_utils.get_input_tensor_by_name(request, 'x').as_numpy()\n", 9),
+    ],
+)  # fmt: skip
+def test_a_helper_takes_no_more_than_the_first_row(
+    check_source: CheckSource, execute: str, rest: str, line: int
+) -> None:
+    assert check_source(execute, rest=rest) == [("PYR008", line)]
+
+
+@pytest.mark.parametrize(
+    ("execute", "rest"),
+    [
+        (FIRST, PICK.replace("rows[0]", "rows[0] if len(rows) == 1 else rows")),
+        (FIRST, PICK.replace("rows[0]", "rows.sum(axis=0)")),
+        (FIRST.replace("self.pick(x)", "[self.pick(row) for row in x]"), PICK),
+        (FIRST.replace("self.pick(x)", "self.pick(x) + self.pick(self.y)"), PICK),
+        (FIRST.replace("self.pick(x)", "self.pick(x) * x"), PICK),
+        (FIRST.replace("self.pick(x)", "self.pool.map(self.pick, x)"), PICK),
+        (FIRST.replace("self.pick(x)", "self.pick(x)[1:]"), PICK.replace("rows[0]", "rows")),
+    ],
+)
+def test_a_helper_may_take_what_it_likes_of_a_row(check_source: CheckSource, execute: str, rest: str) -> None:
+    assert check_source(execute, rest=rest) == []
+
+
+TAKES_THE_FIRST = """
+    def answer(self, batch):
+        x = pb_utils.get_input_tensor_by_name(batch[0], "x").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
+"""
+
+
+def test_a_helper_answers_no_more_than_the_first_request(check_source: CheckSource) -> None:
+    execute = "return [self.answer(requests)]"
+    assert check_source(execute, more=BATCHED, rest=TAKES_THE_FIRST) == [("PYR002", 9)]
+    assert check_source(execute, rest=TAKES_THE_FIRST) == [("PYR003", 9)]
+    assert check_source(execute.replace("(requests)", "(batch=requests)"), rest=TAKES_THE_FIRST) == [("PYR003", 9)]
+
+
+@pytest.mark.parametrize(
+    ("execute", "before", "after"),
+    [
+        ("return [self.answer([request]) for request in requests]", "", ""),
+        ("return self.answer(requests)", "return ", "return len(batch) * "),
+        ("return self.pool.answer(requests)", "", ""),
+        ("self.answer(requests)\nreturn [self.one(request) for request in requests]", "", ""),
+    ],
+)
+def test_a_helper_may_look_at_the_first_request_and_answer_all(
+    check_source: CheckSource, execute: str, before: str, after: str
+) -> None:
+    found = check_source(
+        execute, more=BATCHED, rest=TAKES_THE_FIRST.replace(before, after) if before else TAKES_THE_FIRST
+    )
+    assert not {"PYR002", "PYR003"} & {code for code, _ in found}
+
+
 @pytest.mark.parametrize(
     "write",
     [
