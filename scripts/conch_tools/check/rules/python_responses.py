@@ -20,7 +20,7 @@ def no_responses(adaptor: Adaptor) -> Iterator[Problem]:
     """`execute` answers nothing.
 
     It has to return a list with one response for each request, or to send them by response senders; without either
-    every request fails, and those of a decoupled model never end.
+    callers wait until they give up.
 
     Bad in `embed/1/model.py`:
 
@@ -231,8 +231,8 @@ def labels_in_the_source(adaptor: Adaptor) -> Iterator[Problem]:
 def another_number_of_responses(adaptor: Adaptor) -> Iterator[Problem]:
     """`execute` can return another number of responses than it got requests, or None for one.
 
-    It is refused then, and all requests that were handed over together fail, also those that were answered. An
-    exception that is passed over in silence is the usual reason.
+    All requests that were handed over together fail then, also those that have a response; a request with None for
+    one waits until its caller gives up. An exception that is passed over in silence is the usual reason.
 
     Bad in `embed/1/model.py`:
 
