@@ -34,10 +34,9 @@ class Additions(Ways):
     ) -> None:
         if function in callers:
             raise UndecidedError
+        super().__init__(source, (*callers, function))
         self.ends = (ends,)
-        self._source = source
         self._prefilled = prefilled
-        self._callers = (*callers, function)
         self.handed: dict[ast.AST, tuple[Definition, str]] = {}
         """The calls that hand the list on: to which function, and how it is called there."""
         self.added: dict[ast.AST, ast.expr] = {}
@@ -50,21 +49,21 @@ class Additions(Ways):
                     self._add(node, value)
 
     def _use(self, name: ast.Name) -> None:
-        parent = self._source.parents[name]
+        parent = self.source.parents[name]
         match parent:
             case ast.Attribute(attr=method) if method in (ADDS_ONE, ADDS_MANY):
-                call = self._source.parents[parent]
+                call = self.source.parents[parent]
                 if not isinstance(call, ast.Call) or len(call.args) != 1:
                     raise UndecidedError
                 self._add(call, call.args[0] if method == ADDS_MANY else ast.List([call.args[0]]))
             case ast.Subscript(ctx=ast.Store()):
-                self._replace(self._source.parents[parent])
+                self._replace(self.source.parents[parent])
             case ast.Return() | ast.For() | ast.Compare() | ast.FormattedValue() | ast.Subscript(ctx=ast.Load()):
                 pass
             case ast.Call(func=ast.Name(id=function)) if function in LOOKS_ONLY:
                 pass
             case ast.Call() | ast.keyword():
-                call = parent if isinstance(parent, ast.Call) else self._source.parents[parent]
+                call = parent if isinstance(parent, ast.Call) else self.source.parents[parent]
                 self._hand_on(call, name)
             case _:
                 raise UndecidedError
@@ -84,18 +83,18 @@ class Additions(Ways):
         self.added[statement] = statement.value
 
     def _hand_on(self, call: ast.AST, name: ast.Name) -> None:
-        callee = self._source.callee(call) if isinstance(call, ast.Call) else None
+        callee = self.source.callee(call) if isinstance(call, ast.Call) else None
         if not isinstance(call, ast.Call) or callee is None:
             raise UndecidedError
-        parameters = [parameter for parameter, value in self._source.given(call, callee) if value is name]
+        parameters = [parameter for parameter, value in self.source.given(call, callee) if value is name]
         if len(parameters) != 1:
             raise UndecidedError
         self.handed[call] = callee, parameters[0]
 
     def handed_to(self, callee: Definition, parameter: str, ends: type[ast.Continue | ast.Return]) -> Additions:
         """What a function adds that is given the list."""
-        prefilled, callers = self._prefilled, self._callers
-        return Additions(self._source, callee, parameter, prefilled=prefilled, ends=ends, callers=callers)
+        filled = self._prefilled
+        return Additions(self.source, callee, parameter, prefilled=filled, ends=ends, callers=self.callers)
 
     def mentions(self, node: ast.AST) -> bool:
         """Whether something is added inside of a node."""

@@ -52,7 +52,9 @@ class Rounds:
         for function in dict.fromkeys(self._makers()):
             returns = any(not is_none(node.value) for node in self.source.returns_of(function))
             plain = not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
-            for way in _ways(Results(), function.body) if returns and plain and not function.decorator_list else ():
+            if not returns or not plain or function.decorator_list:
+                continue
+            for way in _ways(Results(self.source, (function,)), function.body):
                 yield Unanswered(way.node or function, way.caught, function.name)
 
     def _left_out(self) -> Iterator[Unanswered]:

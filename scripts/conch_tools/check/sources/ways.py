@@ -8,12 +8,15 @@ all there is, as a chain of `elif` without `else`, nothing is said of the way be
 from __future__ import annotations
 
 import ast
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from conch_tools.check.sources.source import dotted
+from conch_tools.check.sources.source import Definition, Source, dotted
 
+_RAISES = re.compile("_*(re)?(raise|fail|abort|exit)")
+"""How functions are called that need not come back."""
 _SUPPRESS = ("suppress", "contextlib.suppress")
 
 
@@ -52,7 +55,14 @@ NOTHING_DONE = Outcome(Way())
 
 
 class Ways(ABC):
-    """One question about blocks of statements. All methods raise UndecidedError where there is no telling."""
+    """One question about blocks of statements. All methods raise UndecidedError where there is no telling.
+
+    `callers` are the functions that led to the block, the one that it belongs to among them.
+    """
+
+    def __init__(self, source: Source, callers: tuple[Definition, ...] = ()) -> None:
+        self.source = source
+        self.callers = callers
 
     ends: tuple[type[ast.stmt], ...]
     """The statements that end the whole without an answer."""
@@ -85,6 +95,8 @@ class Ways(ABC):
                 return Outcome(None, (Way(statement),))
             case ast.Raise() | ast.Break() | ast.Continue():
                 return ANSWERED
+            case ast.Expr(value=ast.Call() as call) if self._never_returns(call):
+                return ANSWERED
             case ast.If():
                 return self._if(statement)
             case ast.Try():
@@ -98,6 +110,15 @@ class Ways(ABC):
                 self._must_not_answer([statement])
                 return NOTHING_DONE
         return self.simple(statement)
+
+    def _never_returns(self, call: ast.Call) -> bool:
+        """Whether a function raises in any case, or says so by its name where it is not of this source."""
+        callee = self.source.callee(call)
+        if callee is None:
+            return _RAISES.match((dotted(call.func) or "").rpartition(".")[2]) is not None
+        return (
+            callee not in self.callers and Failing(self.source, (*self.callers, callee)).block(callee.body) == ANSWERED
+        )
 
     def _must_not_answer(self, statements: Sequence[ast.stmt]) -> None:
         if any(map(self.mentions, statements)):
@@ -149,6 +170,20 @@ class Ways(ABC):
             case ast.Expr(value=ast.Call(args=[ast.Name()])):
                 return self.simple(body[0]) == ANSWERED
         return False
+
+
+class Failing(Ways):
+    """Whether a function never comes to an end: nothing in it counts as an answer, so that only `raise` is left."""
+
+    ends = (ast.Return,)
+
+    def mentions(self, node: ast.AST) -> bool:
+        """Nothing does."""
+        return False
+
+    def simple(self, statement: ast.stmt) -> Outcome:
+        """Whatever else is done in it."""
+        return NOTHING_DONE
 
 
 def _chain(statement: ast.If) -> tuple[list[list[ast.stmt]], list[ast.stmt]]:

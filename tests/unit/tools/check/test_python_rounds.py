@@ -198,6 +198,18 @@ INITIALIZE = """
     def initialize(self, args):
         self.responses = []
 """
+STOPS = loop(f"try:\n    {READ}\n    responses.append({ANSWER})\nexcept ValueError as e:\n    self._stop(e)")
+RAISING = """
+    def _stop(self, problem):
+        self.failures += 1
+        if self.failures > 9:
+            self._stop_for_good(problem)
+        else:
+            raise pb_utils.TritonModelException(str(problem))
+
+    def _stop_for_good(self, problem):
+        raise SystemExit(str(problem))
+"""
 HELPER = f"""
     def _add(self, responses, request):
         {READ}
@@ -242,6 +254,10 @@ def test_each_round_adds_a_response(check_source: CheckSource, body: str) -> Non
         (loop("self._add(responses, request)"), HELPER),
         (loop("self._add(request=request, responses=responses)"), HELPER),
         ("responses = []\nself._fill(responses, requests)\nreturn responses", LOOPING_HELPER),
+        (STOPS, RAISING),
+        (STOPS.replace("self._stop", "sys.exit"), ""),
+        (STOPS.replace("self._stop", "ours.fail"), ""),
+        ("return [self._one(r) for r in requests]", MAKER.replace(f"return {FAILED}", "self._stop(x)") + RAISING),
         (PREFILLED, ""),
         (FILLED_TWICE, ""),
         (KEPT_FOR_NOW, INITIALIZE),
@@ -300,6 +316,7 @@ def test_a_way_without_a_response_is_an_error(check_source: CheckSource, body: s
             LOOPING_HELPER.replace(f"responses.append({FAILED})", "pass"),
             16,
         ),
+        (STOPS, RAISING.replace("raise pb_utils.", "self.last = "), 11),
         (PREFILLED.replace("    responses[", "    if not x.size:\n        continue\n    responses["), "", 10),
         (KEPT_FOR_NOW.replace("self.responses = []\n", ""), INITIALIZE, 9),
         (KEPT_FOR_NOW.replace("self.responses = []", "responses = self.responses").replace("return self.", "return "),
