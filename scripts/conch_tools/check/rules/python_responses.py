@@ -258,7 +258,7 @@ def another_number_of_responses(adaptor: Adaptor) -> Iterator[Problem]:
 
         return [self._answer(request) for request in requests]
     """
-    if adaptor.decoupled is True or adaptor.facts.responses.sends:
+    if adaptor.decoupled is True or adaptor.facts.responses.defers:
         return
     for fault in adaptor.facts.rounds.unanswered:
         cause = "after this exception " if fault.caught else ""

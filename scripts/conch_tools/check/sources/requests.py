@@ -98,7 +98,14 @@ class Requests:
     def loops(self) -> tuple[Loop, ...]:
         """The loops and comprehensions with one round for each request."""
         found = (node for node in self.source.served if isinstance(node, Loop))
-        return tuple(node for node in found if any(self.is_list(iterable) for _, iterable in _loops(node)))
+        return tuple(node for node in found if any(self._is_of_all(iterable) for _, iterable in _loops(node)))
+
+    def _is_of_all(self, iterable: ast.expr) -> bool:
+        """Whether something has one element for each request: the requests, or their places in the list."""
+        match iterable:
+            case ast.Call(func=ast.Name(id="range"), args=[ast.Call(func=ast.Name(id="len"), args=[counted])]):
+                return self.is_list(counted)
+        return self.is_list(iterable)
 
     @cached_property
     def first_only(self) -> ast.AST | None:

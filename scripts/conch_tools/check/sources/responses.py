@@ -17,6 +17,7 @@ from conch_tools.check.sources.source import Source, argument, keyword
 from conch_tools.check.sources.tensors import RESPONSE, TENSOR_MAKERS
 
 _SENDER = "get_response_sender"
+_RELEASE = "set_release_flags"
 _FINAL = "TRITONSERVER_RESPONSE_COMPLETE_FINAL"
 _Added = tuple[ast.Call, str]
 """A call that adds to a list, and the list's name."""
@@ -62,6 +63,11 @@ class Responses:
     def sends(self) -> bool:
         """Whether a response sender is used anywhere."""
         return any(node.attr == _SENDER for node in self.source.of(ast.Attribute))
+
+    @cached_property
+    def defers(self) -> bool:
+        """Whether a request may have None for a response: it is answered by a sender, or comes again later."""
+        return self.sends or any(node.attr == _RELEASE for node in self.source.of(ast.Attribute))
 
     @cached_property
     def says_final(self) -> bool:

@@ -107,6 +107,8 @@ class Rounds:
         match loop:
             case ast.For(target=ast.Tuple(elts=[counter, _]), iter=ast.Call(func=ast.Name(id="enumerate"))):
                 counters.add(dotted(counter))
+            case ast.For(target=counter, iter=ast.Call(func=ast.Name(id="range"))):
+                counters.add(dotted(counter))
         inside = takewhile(lambda around: around is not loop, self.source.around(node))
         conditions = [around.test for around in inside if isinstance(around, ast.If)]
         named = [each for test in conditions for each in ast.walk(test) if isinstance(each, ast.Name | ast.Attribute)]

@@ -379,6 +379,16 @@ def test_who_leaves_at_the_last_request_leaves_none_out(check_source: CheckSourc
     assert check_source(counted, more=BATCHED) == []
 
 
+def test_requests_may_be_counted_off(check_source: CheckSource) -> None:
+    body = f"request = requests[place]\n{READ}\nif x.size:\n    responses.append({ANSWER})"
+    counted = loop(body).replace("for request in requests", "for place in range(len(requests))")
+    assert check_source(counted, more=BATCHED) == [("PYR013", 10)]
+    always = counted.replace("if x.size:", "if True:")
+    assert check_source(always, more=BATCHED) == []
+    last = always.replace("\nreturn", "\n    if place == self.last:\n        return responses\nreturn")
+    assert check_source(last, more=BATCHED) == []
+
+
 def test_a_caught_exception_is_named_as_the_reason(check: Callable[..., list[Finding]]) -> None:
     silent = loop(f"try:\n    {READ}\n    responses.append({ANSWER})\nexcept ValueError:\n    pass")
     source = SOURCE + textwrap.indent(silent, " " * 8)

@@ -192,6 +192,18 @@ BY_SENDERS = """\
             sender.send(pb_utils.InferenceResponse(tensors), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         return None
 """
+ONCE_MORE = """\
+    def execute(self, requests):
+        return [self.answer(requests[place]) for place in range(len(requests))]
+
+    def answer(self, request):
+        a = pb_utils.get_input_tensor_by_name(request, "a").as_numpy()
+        b = pb_utils.get_input_tensor_by_name(request, "b").as_numpy()
+        if a.sum() < b.sum():
+            request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+            return None
+        return pb_utils.InferenceResponse([pb_utils.Tensor("sum", a + b), pb_utils.Tensor("difference", a - b)])
+"""
 SOUND = {
     "one response each": ADD_AND_SUBTRACT,
     "other models in turn": ASK_IN_TURN,
@@ -203,6 +215,7 @@ SOUND = {
     "by their places": CHOSEN_BY_PLACE,
     "all or none": ALL_OR_NONE,
     "by senders": BY_SENDERS,
+    "once more": ONCE_MORE,
 }
 
 
