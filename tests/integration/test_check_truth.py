@@ -46,7 +46,8 @@ MESSAGES = Path(__file__).with_name("core_messages.toml")
 SEQUENCE = 7
 """A sequence's correlation id; models without a sequence batcher do not mind it."""
 LIMIT_S = 60.0
-LOADED_AT_ONCE = 4
+LOADED_AT_ONCE = 16
+"""Most of a load, Triton waits."""
 NO_VERDICTS = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
 END_WAIT_S = 30.0
 """How long a server that a case is to end may take, at most."""
@@ -218,8 +219,30 @@ class Judge:
 
 
 @pytest.fixture(scope="module")
-def verdicts(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
+def both(
+    repository: Path, start_triton: StartTriton, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
+    """Of the tables, and of the bad examples, side by side."""
+    examples = tmp_path_factory.mktemp("examples")
+    with ThreadPoolExecutor(1) as aside:
+        judged = aside.submit(_judge_examples, examples, start_triton)
+        return _judge_tables(repository, start_triton), judged.result()
+
+
+@pytest.fixture(scope="module")
+def verdicts(both: tuple[dict[str, Verdict], dict[str, Verdict]]) -> dict[str, Verdict]:
     """Of the tables."""
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def example_verdicts(both: tuple[dict[str, Verdict], dict[str, Verdict]]) -> dict[str, Verdict]:
+    """Of the bad examples."""
+    return both[1]
+
+
+def _judge_tables(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
+    """All cases that need no server of their own in one, then the others."""
     shared = {path.split("/")[0] for table in tables().values() for path in table.get("shared", {})}
     together = [case for case in CASES.values() if not case.alone]
     judge = Judge(start_triton(repository, models=sorted(shared)))
@@ -245,10 +268,9 @@ def verdicts(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
     }
 
 
-@pytest.fixture(scope="module")
-def example_verdicts(start_triton: StartTriton, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
-    """Of the bad examples: each is written over the repository of examples, loaded, and taken back."""
-    repository, sound = tmp_path_factory.mktemp("examples"), sound_repository()
+def _judge_examples(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
+    """Each bad example is written over the repository of examples, loaded, and taken back."""
+    sound = sound_repository()
     write_repository(sound, repository)
     judge = Judge(start_triton(repository))
     found = {}

@@ -5,9 +5,9 @@ fine-tuning learns and is small enough to be committed with the data and the see
 because peft's took a third more time for each step, and the time of a training is limited. What else the time went
 to, and went away with: each thread works on its own share of a batch (two threads on one product of such small
 matrices give 1.4 times one, on two shares 1.7 times), products are in BF16 where the processor has it, with the frozen
-weights kept so, and a batch holds rows of one length. How long a training takes is told in tokens, because its time is proportional to them. Coming back only to the
-hardest rows after the first pass (selective backpropagation, Jiang et al. 2019, arXiv:1910.00762) gained nothing, nor
-did a head that starts from a linear probe.
+weights kept so, and a batch holds rows of one length. How long a training takes is told in tokens, because its time is
+proportional to them. Coming back only to the hardest rows after the first pass (selective backpropagation, Jiang et
+al. 2019, arXiv:1910.00762) gained nothing, nor did a head that starts from a linear probe.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REPORT_EVERY = 20
 
 
 def precision_for(processor: str) -> torch.dtype:
-    """BF16, which halves the time, where /proc/cpuinfo names its products; others emulate them, far slower than FP32."""
+    """BF16, which halves the time, where /proc/cpuinfo names its products; others emulate it, far slower than FP32."""
     return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & set(processor.split()) else torch.float32
 
 
@@ -100,8 +100,8 @@ class LowRankLinear(torch.nn.Module):
 
 
 class _LowRankProduct(torch.autograd.Function):
-    """The product of LowRankLinear in PRECISION. Autograd's own would cast the frozen weight at each step and add the two
-    terms in passes of their own, which takes a quarter more time."""
+    """The product of LowRankLinear in PRECISION. Autograd's own would cast the frozen weight at each step and add the
+    two terms in passes of their own, which takes a quarter more time."""
 
     @staticmethod
     def forward(
