@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
@@ -31,6 +31,10 @@ MODEL = Model(
     pipeline=None,
     backend_folders=None,
 )
+
+CANCEL_EACH_OTHER = {"ONX009", "ONX010"}
+"""Triton counts a batch_input as one input, whatever targets it has, and an initialiser as one unless it is optional. Of
+each one fault, and its count is right again; both are told nevertheless, as the next change brings the other out."""
 
 names = st.sampled_from(["a", "b"])
 computed_names = st.sampled_from(["c", "d"])
@@ -87,6 +91,21 @@ changes = st.tuples(
 
 
 @settings(deadline=None, max_examples=200)
+@example(
+    {
+        "max_batch_size": 0,
+        "input": [{"name": name, "data_type": "TYPE_INT32", "dims": []} for name in ("a", "b")],
+        "batch_input": [
+            {
+                "kind": "BATCH_ITEM_SHAPE",
+                "target_name": ["c", "d"],
+                "data_type": "TYPE_INT32",
+                "source_input": ["a"],
+            }
+        ],
+    },
+    [("overridable", TensorSpec("a", "TYPE_INT32", ()), False)],
+)
 @given(configs, st.lists(changes, max_size=1))
 def test_a_configuration_has_a_finding_exactly_when_it_would_be_refused(
     config: dict[str, object], changed: list[tuple[str, TensorSpec, bool]]
@@ -107,5 +126,8 @@ def test_a_configuration_has_a_finding_exactly_when_it_would_be_refused(
         refusal = str(problem)
     pair = Pair(MODEL, 1, signature, read)
     rules = (*GRAPH_SETTINGS.rules, *GRAPH_TENSORS.rules, *GRAPH_BATCHING.rules)
-    findings = [finding.what for rule in rules for finding in rule.findings(pair)]
-    assert bool(findings) == bool(refusal), (findings, refusal)
+    findings = {rule.code: [finding.what for finding in rule.findings(pair)] for rule in rules}
+    found = {code: problems for code, problems in findings.items() if problems}
+    if refusal is None and found.keys() == CANCEL_EACH_OTHER:
+        return
+    assert bool(found) == bool(refusal), (found, refusal)
