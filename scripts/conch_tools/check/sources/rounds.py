@@ -19,7 +19,7 @@ from conch_tools.check.sources.ways import UndecidedError, Way, Ways
 
 
 @dataclass(frozen=True)
-class Unanswered:
+class LeftRequest:
     """Where a request is left without a response.
 
     `caught` says that an exception is passed over there; `function` is what ends without a result, where one does.
@@ -39,30 +39,30 @@ class Rounds:
     responses: Responses
 
     @cached_property
-    def unanswered(self) -> tuple[Unanswered, ...]:
+    def unanswered(self) -> tuple[LeftRequest, ...]:
         """Where a request is left without a response, though others get theirs."""
         return (*self._passed_over(), *self._without_result(), *self._left_out())
 
-    def _passed_over(self) -> Iterator[Unanswered]:
+    def _passed_over(self) -> Iterator[LeftRequest]:
         for loop, additions in self._filled.items():
             for way in _ways(additions, loop.body):
-                yield Unanswered(way.node or loop, way.caught)
+                yield LeftRequest(way.node or loop, way.caught)
 
-    def _without_result(self) -> Iterator[Unanswered]:
+    def _without_result(self) -> Iterator[LeftRequest]:
         for function in dict.fromkeys(self._makers()):
             returns = any(not is_none(node.value) for node in self.source.returns_of(function))
             plain = not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
             if not returns or not plain or function.decorator_list:
                 continue
             for way in _ways(Results(self.source, (function,)), function.body):
-                yield Unanswered(way.node or function, way.caught, function.name)
+                yield LeftRequest(way.node or function, way.caught, function.name)
 
-    def _left_out(self) -> Iterator[Unanswered]:
+    def _left_out(self) -> Iterator[LeftRequest]:
         for value in self._returned:
             match value:
                 case ast.ListComp(generators=[ast.comprehension(ifs=[condition, *_]) as loop]):
                     if loop in self.requests.loops:
-                        yield Unanswered(condition)
+                        yield LeftRequest(condition)
 
     def _makers(self) -> Iterator[Definition]:
         """The functions whose results are the responses as they are."""

@@ -33,8 +33,8 @@ MODEL = Model(
 )
 
 CANCEL_EACH_OTHER = {"ONX009", "ONX010"}
-"""Triton counts a batch_input as one input, whatever targets it has, and an initialiser as one unless it is optional. With
-one fault of each, its count is right again; both are told nevertheless: mending one alone brings the other out."""
+"""Triton counts a batch_input as one input, whatever targets it has, and an initialiser as one unless it is optional.
+With one fault of each, its count is right again; both are told nevertheless: mending one alone brings the other out."""
 
 names = st.sampled_from(["a", "b"])
 computed_names = st.sampled_from(["c", "d"])
