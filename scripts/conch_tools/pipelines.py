@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from conch_tools.deployment import Deployment
 from conch_tools.errors import PipelineFileError, RepositoryError
 
 if sys.version_info >= (3, 11):
@@ -194,6 +195,8 @@ class Pipeline(_Strict):
     """What a row of a tabular pipeline may hold, in the order of the model's columns."""
     members: Mapping[str, Annotated[FiniteFloat, Field(ge=0)]] = {}
     """Weights of the models that vote, by role; only their proportions count."""
+    deployment: Deployment | None = None
+    """What it is for, and the sizes that follow; `conch new` writes both."""
 
     @model_validator(mode="after")
     def _some_origin(self) -> Pipeline:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.resources
 from pathlib import Path
+from typing import Any
 
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline
+
+POSITIONS_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Kinds of models whose first token has the position behind the padding id: so many less are left for texts."""
 
 
 def source_folder(pipeline: Pipeline) -> Path:
@@ -24,6 +28,24 @@ def source_folder(pipeline: Pipeline) -> Path:
     if not (folder / "config.json").is_file():
         raise BuildError(pipeline.name, f"{folder} holds no config.json, so it is no Hugging Face model folder")
     return folder
+
+
+def model_config(pipeline: Pipeline) -> Any:
+    """The source's config.json as transformers reads it. Raises BuildError for a kind of model that is not known."""
+    from transformers import AutoConfig
+
+    folder = source_folder(pipeline)
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (ValueError, KeyError, OSError) as problem:
+        said = str(problem).strip().splitlines()[0]
+        raise BuildError(pipeline.name, f"transformers cannot read {folder / 'config.json'}: {said}") from problem
+
+
+def token_positions(config: Any) -> int:
+    """The tokens that one row of a text encoder may have, special ones included."""
+    positions = int(config.max_position_embeddings)
+    return positions - config.pad_token_id - 1 if config.model_type in POSITIONS_BEHIND_PADDING else positions
 
 
 def describe_source(pipeline: Pipeline) -> dict[str, str]:

@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from conch_tools.build.classifiers import Activation, softmax, text_classifier
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
@@ -23,7 +24,6 @@ from conch_tools.build.sources import source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
-from conch_tools.training import TextTraining, text_training
 
 
 class MeanPooled(torch.nn.Module):
@@ -81,29 +81,26 @@ class EmbeddingBuilder:
 
 
 class TextClassifierBuilder:
-    """`<pipeline>_tokenize`, `<pipeline>_model` and `<pipeline>_labels` of a text classifier that Conch trained."""
+    """`<pipeline>_tokenize`, `<pipeline>_model` and `<pipeline>_labels` of a text classifier: one that Conch trained,
+    or any in Hugging Face's form."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        if pipeline.source.training is None:
-            raise BuildError(
-                pipeline.name, "text-classification needs source.training: the head has to come from somewhere"
-            )
         self._pipeline = pipeline
         self._folder = source_folder(pipeline)
-        self._training: TextTraining = text_training(pipeline.source.training)
-        self._model = self._training.load(self._folder).eval()
+        self._classifier = text_classifier(pipeline)
         self._tokenizer = step_tokenizer(pipeline, self._folder)
+        _require_positions(pipeline, self._classifier.positions)
 
     def stage(self, staged: Staged) -> None:
         """Write tokenizer, model and labels."""
         stage_tokenizer(self._pipeline, self._tokenizer, staged)
         export_ragged(
-            self._model,
-            self._training.max_positions(self._model),
+            self._classifier.network,
+            self._classifier.positions,
             "logits",
             staged.version(self._pipeline.step("model")) / "model.onnx",
         )
-        staged.write_labels(self._pipeline.step("labels"), self._training.labels)
+        staged.write_labels(self._pipeline.step("labels"), self._classifier.labels)
 
     def corpus(self) -> Sequence[Item]:
         """Texts of every length."""
@@ -113,16 +110,20 @@ class TextClassifierBuilder:
         """The PyTorch model's answers with its own tokenizer, one text at a time."""
         source_tokenizer = fast_tokenizer(self._pipeline, self._folder)
         limit = token_limit(self._pipeline)
-        logits = [_logits(self._model, source_tokenizer, text, limit) for text in _texts(items)]
+        logits = [_logits(self._classifier.network, source_tokenizer, text, limit) for text in _texts(items)]
         later = [
             StepAnswers(self._pipeline.step("model"), {"logits": logits}),
-            StepAnswers(self._pipeline.step("labels"), ranked(logits, self._training.labels)),
+            StepAnswers(
+                self._pipeline.step("labels"), ranked(logits, self._classifier.labels, self._classifier.scores)
+            ),
         ]
         return _reference(self._pipeline, "PyTorch", items, self._tokenizer, later)
 
     def quality(self) -> Quality | None:
-        """Accuracy on the training's held-out texts."""
-        heldout = self._training.heldout()
+        """Accuracy on held-out texts; None for a model that brings none."""
+        heldout = self._classifier.heldout
+        if not heldout:
+            return None
         return LabelAccuracy("text", [text.encode() for text, _ in heldout], [label for _, label in heldout])
 
 
@@ -136,10 +137,10 @@ def _texts(items: Sequence[Item]) -> list[str]:
 
 
 def ranked(
-    logits: Sequence[npt.NDArray[np.float32]], labels: Sequence[str]
+    logits: Sequence[npt.NDArray[np.float32]], labels: Sequence[str], scores_of: Activation = softmax
 ) -> dict[str, list[npt.NDArray[np.object_]]]:
-    """PyTorch's own softmax and sort of each item's logits: `label` and `score`, best first."""
-    scores, order = torch.softmax(torch.from_numpy(np.stack(logits)), dim=1).sort(dim=1, descending=True, stable=True)
+    """PyTorch's own scores and sort of each item's logits: `label` and `score`, best first."""
+    scores, order = scores_of(torch.from_numpy(np.stack(logits))).sort(dim=1, descending=True, stable=True)
     names = np.array([label.encode() for label in labels], dtype=np.object_)
     return {"label": [names[row] for row in order.numpy()], "score": list(scores.numpy())}
 
@@ -177,6 +178,11 @@ def token_limit(pipeline: Pipeline) -> int:
     if pipeline.text is None:
         raise BuildError(pipeline.name, "a text pipeline needs [text] max_tokens in its pipeline.toml")
     return pipeline.text.max_tokens
+
+
+def _require_positions(pipeline: Pipeline, positions: int) -> None:
+    if token_limit(pipeline) > positions:
+        raise BuildError(pipeline.name, f"max_tokens is {token_limit(pipeline)}, but its source takes {positions}")
 
 
 def _pooling(pipeline: Pipeline, folder: Path) -> bool:

@@ -13,7 +13,7 @@ from conch_tools.cli.app import app, fail
 from conch_tools.errors import ConchError, in_words
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
-for _part in ("running", "building", "checking", "measuring"):
+for _part in ("running", "adding", "building", "checking", "measuring"):
     # Importing a module enters its commands, in the order in which help lists them.
     importlib.import_module(f"conch_tools.cli.{_part}")
 

@@ -1,0 +1,107 @@
+"""What a text classifier is to its builder, whoever trained it: a network, its classes, its limits.
+
+A classifier of Hugging Face's form says in its config.json whether one class of many fits a text, or several at once;
+transformers' own pipeline reads it there, and so does the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from conch_tools.build.sources import model_config, source_folder, token_positions
+from conch_tools.errors import BuildError
+from conch_tools.pipelines import Pipeline
+from conch_tools.training import text_training
+
+SEVERAL = "multi_label_classification"
+"""A config.json's problem_type where any number of classes may fit a text."""
+ONE = "single_label_classification"
+Activation = Callable[[torch.Tensor], torch.Tensor]
+"""Logits [n, classes] to scores."""
+
+
+@dataclass(frozen=True)
+class TextClassifier:
+    """A network that maps (ids [n, L], mask [n, L]) to logits [n, classes]."""
+
+    network: torch.nn.Module
+    labels: Sequence[str]
+    """In the order of the logits."""
+    positions: int
+    """Tokens that a text may have at most."""
+    scores: Activation
+    heldout: Sequence[tuple[str, str]]
+    """Texts and their labels that no training saw; empty for a model that brings none."""
+
+
+class SequenceLogits(torch.nn.Module):
+    """The logits alone of a Hugging Face sequence classifier."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        return logits
+
+
+def text_classifier(pipeline: Pipeline) -> TextClassifier:
+    """The classifier of a pipeline's source. Raises BuildError when it is none."""
+    if pipeline.source.training is None:
+        return _given(pipeline)
+    training = text_training(pipeline.source.training)
+    network = training.load(source_folder(pipeline)).eval()
+    return TextClassifier(network, training.labels, training.max_positions(network), softmax, training.heldout())
+
+
+def class_names(config: Any) -> list[str]:
+    """The classes of a config.json in the order of the logits."""
+    return [str(config.id2label[index]) for index in range(config.num_labels)]
+
+
+def fits_several(pipeline: Pipeline, config: Any) -> bool:
+    """Whether any number of classes may fit a text, as transformers decides it. Raises BuildError for a regression."""
+    if config.problem_type not in (None, ONE, SEVERAL):
+        raise BuildError(
+            pipeline.name, f"its source is made for {config.problem_type}: text-classification needs classes to name"
+        )
+    return bool(config.problem_type == SEVERAL or config.num_labels == 1)
+
+
+def _given(pipeline: Pipeline) -> TextClassifier:
+    folder, config = source_folder(pipeline), model_config(pipeline)
+    scores = torch.sigmoid if fits_several(pipeline, config) else softmax
+    return TextClassifier(
+        SequenceLogits(_sequence_classifier(pipeline, folder)).eval(),
+        class_names(config),
+        token_positions(config),
+        scores,
+        (),
+    )
+
+
+def _sequence_classifier(pipeline: Pipeline, folder: Path) -> PreTrainedModel:
+    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation="eager", output_loading_info=True
+    )
+    if loading["missing_keys"]:
+        raise BuildError(
+            pipeline.name,
+            f"{folder} is no sequence classifier: it has no weights for {', '.join(sorted(loading['missing_keys']))}, "
+            "which transformers would make up at random",
+        )
+    classifier: PreTrainedModel = model.eval()
+    return classifier
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Of the last dimension."""
+    return torch.softmax(logits, dim=-1)

@@ -1,0 +1,111 @@
+"""The way of `conch new`: what the answers call for is written beside, asked of the source, checked, and moved in.
+
+The expected answers of the samples are the source's own, so that they hold from the first day on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conch_tools.build.workers import in_workers
+from conch_tools.deployment import Deployment
+from conch_tools.errors import SettingsError
+from conch_tools.new.expected import expected_answers
+from conch_tools.new.layouts import LAYOUTS, configurations
+from conch_tools.new.pipeline_file import pipeline_file
+from conch_tools.new.source import as_written, source_named
+from conch_tools.pipelines import (
+    PIPELINE_FILE,
+    Pipeline,
+    Sample,
+    Source,
+    Task,
+    owner_of,
+    pipeline_folders,
+    visible_folders,
+)
+from conch_tools.settings import Settings
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `conch new` was told."""
+
+    name: str
+    task: Task
+    source: str
+    deployment: Deployment
+
+
+def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
+    """Write the folders of a pipeline; returns them, the ensemble's first.
+
+    Raises SettingsError for a name or a source that is not usable, BuildError when the source is not what the task
+    takes. Then the repository is as it was before.
+    """
+    if not NAME.fullmatch(answers.name):
+        raise SettingsError(
+            f"`{answers.name}` cannot name a pipeline: a to z, 0 to 9 and _, a letter first, at most 60"
+        )
+    layout = LAYOUTS[answers.task]
+    models = [answers.name, *(f"{answers.name}_{role}" for role in layout.steps)]
+    _require_free(settings.repository, models)
+    source = source_named(answers.source)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.state, prefix="new-") as folder:
+        repository = Path(folder)
+        drafted = _draft(repository, answers, source)
+        ((_, expected),) = in_workers(expected_answers, {answers.name: (drafted.folder,)})
+        samples = list(zip((sample.input for sample in drafted.samples), expected, strict=True))
+        written = as_written(source, settings.repository / answers.name)
+        _write_pipeline_file(drafted, written, samples)
+        for model in reversed(models):
+            # The ensemble last: without it the others belong to nobody.
+            os.rename(repository / model, settings.repository / model)
+    return [settings.repository / model for model in models]
+
+
+def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
+    """The pipeline in a repository of its own, whose samples expect nothing yet."""
+    layout = LAYOUTS[answers.task]
+    pipeline = Pipeline(
+        name=answers.name,
+        folder=repository / answers.name,
+        task=answers.task,
+        description=layout.description,
+        source=source,
+        samples=[Sample(input=sent, expect={}) for sent in layout.samples],
+        deployment=answers.deployment,
+    )
+    facts = layout.facts(pipeline)
+    drafted = pipeline.model_copy(update={"text": facts.text})
+    for model, text in configurations(drafted, facts, answers.deployment.priority).items():
+        (repository / model).mkdir()
+        (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
+    _write_pipeline_file(drafted, as_written(source, drafted.folder), [(each.input, {}) for each in drafted.samples])
+    return drafted
+
+
+def _write_pipeline_file(pipeline: Pipeline, source: dict[str, str], samples: Sequence[tuple[Any, Any]]) -> None:
+    text = pipeline_file(pipeline, source, samples)
+    (pipeline.folder / PIPELINE_FILE).write_text(text, encoding="utf-8")
+
+
+def _require_free(repository: Path, models: Sequence[str]) -> None:
+    """Raise SettingsError where a folder is there already, or would belong to another pipeline."""
+    name = models[0]
+    there = {folder.name for folder in visible_folders(repository)}
+    if taken := [model for model in models if model in there]:
+        raise SettingsError(f"{repository / taken[0]} is there already: choose another name, or remove it")
+    if owner := owner_of(name, pipeline_folders(repository)):
+        raise SettingsError(f"`{name}` would be a step of `{owner}`, whose name it continues: choose another")
+    if owned := [model for model in there if model.startswith(f"{name}_")]:
+        raise SettingsError(f"`{owned[0]}` would become a step of `{name}`, whose name it continues: choose another")
