@@ -3,10 +3,11 @@
 The search goes from knob to knob, the busiest step's first, and returns to the first after every change until none
 helps any more: what a knob is worth depends on the others. The values of one knob race. In every round each value left
 has a turn, with the settings so far among them, and only its ratio to these within the round counts, because a shared
-machine is faster in one minute than in the next. Values that are clearly behind leave after each round (successive
-halving: Jamieson and Talwalkar, 2016), one that is clearly ahead of all others is taken, and the rest are judged by the
-median of their ratios. In the end the best few and the settings of the beginning have further turns side by side, and
-the beginning stays unless something beats it there.
+machine is faster in one minute than in the next. Values that are clearly behind leave after each round (as in Maron and
+Moore's races, 1994), one that is clearly ahead of all others is taken, and the rest are judged by the median of their
+ratios. When none helps any more, what is not far behind gets a second look, in which all earlier ratios count: one
+unlucky turn must not cost a value its place. In the end the best few and the settings of the beginning have further
+turns side by side, and the beginning stays unless something beats it there.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from conch_tools.tune.space import Candidate, Knob
 Measure = Callable[[Candidate], Measurement]
 """One turn. Raises CandidateRejected."""
 
-SLACKS = (0.10, 0.05, 0.0)
+SLACKS = (0.07, 0.04, 0.02, 0.0)
 """For each round of a race, how far behind the best a value may be to stay."""
 LEAST_GAIN = 0.01
 """A change that gains less is not worth a line in a configuration."""
 WORTH_ANOTHER_LOOK = 0.94
 """A value further behind than this is not tried again after another knob was changed."""
-FINALISTS = 3
-FINAL_ROUNDS = 3
+FINALISTS = 4
+FINAL_ROUNDS = 5
 AHEAD_IN = 0.75
 """Part of the final rounds in which whatever replaces the settings that there are must be ahead of them."""
 BEYOND_LIMIT = 1e-6
@@ -115,10 +116,13 @@ class Search:
         """Of every candidate raced, what it is worth beside the start, by the ratios on the way."""
         self._far_behind: set[tuple[Knob, int]] = set()
         """Values of knobs, by their index, that are not worth another race."""
+        self._ratios_against: dict[Candidate, dict[Candidate, list[float]]] = defaultdict(lambda: defaultdict(list))
+        """By the settings so far: each candidate's ratios to them, of all its races."""
+        self._second_look = False
         self._has_time: Callable[[], bool] = lambda: True
 
     def run(self, knobs: Sequence[Knob], has_time: Callable[[], bool] = lambda: True) -> None:
-        """Race the knobs until none helps, or until `has_time` says that there is none for one more turn.
+        """Race the knobs until none helps at a second look either, or until `has_time` says that a turn would be late.
 
         Raises CandidateRejected when the settings so far fail.
         """
@@ -128,8 +132,10 @@ class Search:
             for knob in itertools.cycle(knobs):
                 unhelpful = 0 if self._race(knob) else unhelpful + 1
                 if unhelpful == len(knobs):
-                    break
-            self.findings.complete = True
+                    self.findings.complete = True
+                    if self._second_look:
+                        break
+                    self._second_look, unhelpful = True, 0
         except OutOfTime:
             pass
 
@@ -182,7 +188,7 @@ class Search:
 
     def _heats(self, before: Candidate, field: list[Candidate]) -> tuple[dict[Candidate, Trial], list[Candidate]]:
         """The rounds of a race: how each did, and who is left in the end, the best first."""
-        ratios: dict[Candidate, list[float]] = defaultdict(list)
+        ratios = self._ratios_against[before]
         trials: dict[Candidate, Trial] = {}
         for number, slack in enumerate(SLACKS):
             if not field:
@@ -244,9 +250,8 @@ def _ranked(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def _survivors(ranked: Sequence[Trial], slack: float) -> list[Candidate]:
-    """The better half, without what is clearly behind the best or behind the settings so far."""
-    half = ranked[: (len(ranked) + 1) // 2]
-    return [trial.candidate for trial in half if trial.ratio >= max(1.0, half[0].ratio) * (1 - slack)]
+    """What is not clearly behind the best, or behind the settings so far."""
+    return [trial.candidate for trial in ranked if trial.ratio >= max(1.0, ranked[0].ratio) * (1 - slack)]
 
 
 def _is_decided(ranked: Sequence[Trial], slack: float) -> bool:

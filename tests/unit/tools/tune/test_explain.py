@@ -24,7 +24,7 @@ def searched(start: Candidate, otherwise: Measurement, usual: Measurement, limit
 def test_a_change_that_won_is_told_with_what_triton_counted(start: Candidate, turn: MakeTurn) -> None:
     won = turn(330, p99_ms=80, average_batch=6.0, compute_ms=16.0)
     assert searched(start, won, turn(300)) == (
-        "queue delay of pipe_model: 2000 µs instead of 0 µs: +10.0% over 2 rounds. "
+        "queue delay of pipe_model: 2000 µs instead of 0 µs: +10.0% over 1 round. "
         "pipe_model: average batch 4.0 → 6.0, compute 3.0 → 2.7 ms a row, p99 90.0 → 80.0 ms."
     )
 
