@@ -55,7 +55,7 @@ class TritonPythonModel:
         return [None for _ in requests]
 """
 END_WAIT_S = 5.0
-COMMAND_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 120.0
 PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"))
 
 
