@@ -155,7 +155,7 @@ class EntityReader:
         return [
             _Token(row, start, end, self._words.continues(token, text, start, end))
             for token, row, (start, end), inside in zip(
-                window.encoding.tokens, scores, window.offsets, window.in_text, strict=True
+                map(self._windows.token, window.ids), scores, window.offsets, window.in_text, strict=True
             )
             if inside
         ]

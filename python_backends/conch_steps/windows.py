@@ -74,6 +74,11 @@ class WindowTokenizer:
         """From the model's version folder and parameters. Raises ArtifactError or ModelConfigError."""
         return cls(model.version_folder / TOKENIZER_FILE, MAX_TOKENS.of(model), OVERLAP.of(model))
 
+    def token(self, number: int) -> str:
+        """What the vocabulary calls a token. An encoding says something else of one that it lacks: the text itself, of
+        tokenizers like Unigram."""
+        return self._tokenizer.id_to_token(number) or ""
+
     def single(self, texts: Sequence[str]) -> list[Window]:
         """The windows of each text, in order; at least one a text."""
         with self._turn:

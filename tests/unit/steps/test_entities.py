@@ -14,9 +14,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel, WordPiece
+from tokenizers.models import Unigram, WordLevel, WordPiece
 from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
@@ -234,6 +234,16 @@ def test_other_tokenizers_tell_words_by_the_spaces_between_them(tmp_path: Path) 
     assert rule.continues(".", "ada.", 3, 4)
     assert not rule.continues("in", "ada in", 4, 6)
     assert not rule.continues("[UNK]", "ada.", 3, 4)
+
+
+def test_what_the_vocabulary_lacks_begins_a_word_also_where_an_encoding_calls_it_by_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    tokenizer = Tokenizer(Unigram([("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)], unk_id=0))
+    tokenizer.pre_tokenizer = Metaspace()
+    tokenizer.save(str(path))
+    reader = EntityReader(WindowTokenizer(path, MAX_TOKENS, OVERLAP), WordRule.read(path), LABELS, "first")
+    (found,) = answers(reader, "a東a", logits=one_label_a_token("O", "B-place", "B-person"))
+    assert [(each["type"], each["text"]) for each in found] == [("place", "東a")]
 
 
 @pytest.mark.parametrize("wish", ["most", "FIRST", 1, True, ""])
