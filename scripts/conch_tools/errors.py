@@ -52,6 +52,11 @@ def in_words(problem: OSError) -> str:
     return f"{problem.strerror or problem}{named}"
 
 
+def first_line(problem: BaseException) -> str:
+    """What another library says, as far as it belongs into a sentence of ours."""
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+
+
 class SettingsError(ConchError):
     """A setting or an argument is not usable."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from conch_tools.build.encoders import source_model
 from conch_tools.build.sources import model_config, source_folder, token_positions
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
@@ -76,30 +76,12 @@ def fits_several(pipeline: Pipeline, config: Any) -> bool:
 
 
 def _given(pipeline: Pipeline) -> TextClassifier:
-    folder, config = source_folder(pipeline), model_config(pipeline)
+    config = model_config(pipeline)
     scores = torch.sigmoid if fits_several(pipeline, config) else softmax
+    model = source_model(pipeline, AutoModelForSequenceClassification, "sequence classifier")
     return TextClassifier(
-        SequenceLogits(_sequence_classifier(pipeline, folder)).eval(),
-        class_names(config),
-        token_positions(config),
-        scores,
-        (),
+        SequenceLogits(model).eval(), class_names(config), token_positions(pipeline, config), scores, ()
     )
-
-
-def _sequence_classifier(pipeline: Pipeline, folder: Path) -> PreTrainedModel:
-    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-    model, loading = AutoModelForSequenceClassification.from_pretrained(
-        folder, attn_implementation="eager", output_loading_info=True
-    )
-    if loading["missing_keys"]:
-        raise BuildError(
-            pipeline.name,
-            f"{folder} is no sequence classifier: it has no weights for {', '.join(sorted(loading['missing_keys']))}, "
-            "which transformers would make up at random",
-        )
-    classifier: PreTrainedModel = model.eval()
-    return classifier
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:

@@ -5,17 +5,19 @@ The reference is transformers' own pipeline, which cuts long texts into the same
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
 from transformers import AutoModelForTokenClassification, PreTrainedModel, TokenClassificationPipeline
 
 from conch_steps.entities import SCORE_DIGITS
+from conch_tools.build.encoders import require_positions, source_model
 from conch_tools.build.entity_f1 import EntityF1
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, json_row, mixed_texts, text_items, texts_of
-from conch_tools.build.sources import source_folder
+from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer
@@ -43,9 +45,8 @@ class TokenClassifierBuilder:
         self._parameters = step_parameters(pipeline, ROLE)
         self._strategy = self._parameters.get("aggregation_strategy", "simple")
         self._max_tokens, self._overlap = (self._number(key) for key in ("max_tokens", "overlap"))
-        most = min(self._model.config.max_position_embeddings, self._tokenizer.model_max_length)
-        if self._max_tokens > most:
-            raise BuildError(pipeline.name, f"`max_tokens` is {self._max_tokens}, but {self._folder} takes {most}")
+        positions = token_positions(pipeline, self._model.config)
+        require_positions(pipeline, self._max_tokens, min(positions, self._tokenizer.model_max_length))
         self._tokenizer.model_max_length = self._max_tokens
 
     def stage(self, staged: Staged) -> None:
@@ -74,7 +75,10 @@ class TokenClassifierBuilder:
             model=self._model, tokenizer=self._tokenizer, aggregation_strategy=self._strategy, device="cpu", **windows
         )
         texts = [texts_of(item, "text")[0] for item in items]
-        rows = [json_row([_described(each, text) for each in ask(text)] if text else []) for text in texts]
+        with warnings.catch_warnings():
+            # Of tokenizers that do not mark what continues a word: the step goes by the same rule.
+            warnings.filterwarnings("ignore", "Tokenizer does not support real words")
+            rows = [json_row([_described(each, text) for each in ask(text)] if text else []) for text in texts]
         return Reference(
             library="transformers",
             items=items,
@@ -95,9 +99,7 @@ class TokenClassifierBuilder:
     def _classifier(self) -> PreTrainedModel:
         if self._training is not None:
             return self._training.load(self._folder)
-        # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-        model = AutoModelForTokenClassification.from_pretrained(self._folder, attn_implementation="eager")
-        return cast(PreTrainedModel, model.eval())
+        return source_model(self._pipeline, AutoModelForTokenClassification, "token classifier")
 
     def _number(self, key: str) -> int:
         text = self._parameters.get(key, "")

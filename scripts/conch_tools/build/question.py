@@ -10,16 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerFast
 
 from conch_tools.build.answer_quality import AnswerF1, HeldoutQuestion
+from conch_tools.build.encoders import require_positions, source_model, tells_segments
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item, json_row, mixed_texts, texts_of
-from conch_tools.build.sources import source_folder
+from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer, token_limit
@@ -28,7 +28,6 @@ from conch_tools.pipelines import Pipeline
 from conch_tools.training import question_training
 
 ROLE = "answers"
-SEGMENTS = "token_type_ids"
 LONG_WORDS = 900
 """Of the corpus's longest contexts, which take several windows."""
 MAX_ANSWER_LENGTH = 15
@@ -58,15 +57,18 @@ class QuestionAnsweringBuilder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._folder = source_folder(pipeline)
-        self._tokenizer = fast_tokenizer(pipeline, self._folder)
+        folder = source_folder(pipeline)
+        self._tokenizer = fast_tokenizer(pipeline, folder)
         name = pipeline.source.training
         self._training = None if name is None else question_training(name)
         self._model = (
-            _source_model(pipeline, self._folder) if self._training is None else self._training.load(self._folder)
+            source_model(pipeline, AutoModelForQuestionAnswering, "model for question answering")
+            if self._training is None
+            else self._training.load(folder)
         )
         self._model.eval()
         self._limit = token_limit(pipeline)
+        require_positions(pipeline, self._limit, token_positions(pipeline, self._model.config))
         self._overlap = _overlap(pipeline, self._limit)
 
     def stage(self, staged: Staged) -> None:
@@ -76,7 +78,7 @@ class QuestionAnsweringBuilder:
         tokenizer.no_truncation()
         tokenizer.save(str(staged.version(self._pipeline.step(ROLE)) / "tokenizer.json"))
         export_ragged(
-            SpanLogits(self._model, SEGMENTS in self._tokenizer.model_input_names),
+            SpanLogits(self._model, tells_segments(self._tokenizer, self._model.config)),
             self._limit,
             "logits",
             staged.version(self._pipeline.step("model")) / "model.onnx",
@@ -179,21 +181,6 @@ def _corpus(pipeline: Pipeline) -> list[tuple[str, str]]:
     others = [each for each in mixed_texts(contexts) if each.strip() and each not in contexts]
     questions = itertools.cycle([question for question, _ in samples])
     return [*samples, *zip(questions, [long, *decorated, *others], strict=False)]
-
-
-def _source_model(pipeline: Pipeline, folder: Path) -> PreTrainedModel:
-    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-    try:
-        model, report = AutoModelForQuestionAnswering.from_pretrained(
-            folder, attn_implementation="eager", output_loading_info=True
-        )
-    except ValueError as problem:
-        raise BuildError(pipeline.name, f"{folder} is no model for question answering: {problem}") from problem
-    missing: Sequence[str] = sorted(report["missing_keys"])
-    if missing:
-        raise BuildError(pipeline.name, f"{folder} was not trained for question answering: it lacks {missing[0]}")
-    trained: PreTrainedModel = model
-    return trained
 
 
 def _overlap(pipeline: Pipeline, limit: int) -> int:

@@ -7,10 +7,19 @@ import importlib.resources
 from pathlib import Path
 from typing import Any
 
-from conch_tools.errors import BuildError
+from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 
-POSITIONS_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+POSITIONS_BEHIND_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 """Kinds of models whose first token has the position behind the padding id: so many less are left for texts."""
 
 
@@ -38,14 +47,21 @@ def model_config(pipeline: Pipeline) -> Any:
     try:
         return AutoConfig.from_pretrained(folder)
     except (ValueError, KeyError, OSError) as problem:
-        said = str(problem).strip().splitlines()[0]
+        said = first_line(problem)
         raise BuildError(pipeline.name, f"transformers cannot read {folder / 'config.json'}: {said}") from problem
 
 
-def token_positions(config: Any) -> int:
-    """The tokens that one row of a text encoder may have, special ones included."""
-    positions = int(config.max_position_embeddings)
-    return positions - config.pad_token_id - 1 if config.model_type in POSITIONS_BEHIND_PADDING else positions
+def token_positions(pipeline: Pipeline, config: Any) -> int:
+    """The tokens that one row of a text encoder may have, special ones included. Raises BuildError for a kind of model
+    that is none."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or config.is_encoder_decoder:
+        raise BuildError(
+            pipeline.name,
+            f"its source is of the kind {config.model_type}: this task takes encoders with a limit of tokens "
+            "(max_position_embeddings), such as bert, roberta or modernbert",
+        )
+    return int(positions) - (config.pad_token_id + 1 if config.model_type in POSITIONS_BEHIND_PADDING else 0)
 
 
 def describe_source(pipeline: Pipeline) -> dict[str, str]:

@@ -17,12 +17,13 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from conch_tools.build.classifiers import Activation, softmax, text_classifier
+from conch_tools.build.encoders import require_positions, source_model
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
-from conch_tools.build.sources import source_folder
+from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
-from conch_tools.errors import BuildError
+from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
 
 
@@ -48,14 +49,18 @@ class EmbeddingBuilder:
         self._pipeline = pipeline
         self._folder = source_folder(pipeline)
         self._tokenizer = step_tokenizer(pipeline, self._folder)
+        self._normalize = _pooling(pipeline, self._folder)
+        # The mean of the tokens is taken without the head that some encoders have for their first token.
+        self._encoder = source_model(pipeline, AutoModel, "encoder", unread="pooler")
+        self._positions = token_positions(pipeline, self._encoder.config)
+        require_positions(pipeline, token_limit(pipeline), self._positions)
 
     def stage(self, staged: Staged) -> None:
         """Write the tokenizer and the encoder with its pooling."""
-        encoder = _encoder(self._folder)
         stage_tokenizer(self._pipeline, self._tokenizer, staged)
         export_ragged(
-            MeanPooled(encoder, _pooling(self._pipeline, self._folder)),
-            encoder.config.max_position_embeddings,
+            MeanPooled(self._encoder, self._normalize),
+            self._positions,
             "embedding",
             staged.version(self._pipeline.step("model")) / "model.onnx",
         )
@@ -89,7 +94,7 @@ class TextClassifierBuilder:
         self._folder = source_folder(pipeline)
         self._classifier = text_classifier(pipeline)
         self._tokenizer = step_tokenizer(pipeline, self._folder)
-        _require_positions(pipeline, self._classifier.positions)
+        require_positions(pipeline, token_limit(pipeline), self._classifier.positions)
 
     def stage(self, staged: Staged) -> None:
         """Write tokenizer, model and labels."""
@@ -145,13 +150,6 @@ def ranked(
     return {"label": [names[row] for row in order.numpy()], "score": list(scores.numpy())}
 
 
-def _encoder(folder: Path) -> PreTrainedModel:
-    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-    model: PreTrainedModel = AutoModel.from_pretrained(folder, attn_implementation="eager")
-    model.eval()
-    return model
-
-
 def step_tokenizer(pipeline: Pipeline, folder: Path) -> Tokenizer:
     """The source's tokenizer as the step serves it: truncating, without padding."""
     tokenizer: Tokenizer = fast_tokenizer(pipeline, folder).backend_tokenizer
@@ -166,10 +164,18 @@ def stage_tokenizer(pipeline: Pipeline, tokenizer: Tokenizer, staged: Staged) ->
 
 
 def fast_tokenizer(pipeline: Pipeline, folder: Path) -> PreTrainedTokenizerFast:
-    """The source's own tokenizer. Raises BuildError when it is not a fast one."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    """The source's own tokenizer. Raises BuildError when there is none, or no fast one."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as problem:  # the tokenizers library has no class of its own for a file that it cannot read
+        said = first_line(problem)
+        raise BuildError(pipeline.name, f"{folder} has no fast tokenizer (tokenizer.json): {said}") from problem
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BuildError(pipeline.name, f"{folder} has no fast tokenizer (tokenizer.json)")
+    # Without its files, transformers makes a tokenizer that knows no words.
+    files = tokenizer.vocab_files_names.values()
+    if not any((folder / name).is_file() for name in files):
+        raise BuildError(pipeline.name, f"{folder} has no tokenizer: none of {', '.join(files)} is there")
     return tokenizer
 
 
@@ -180,9 +186,10 @@ def token_limit(pipeline: Pipeline) -> int:
     return pipeline.text.max_tokens
 
 
-def _require_positions(pipeline: Pipeline, positions: int) -> None:
-    if token_limit(pipeline) > positions:
-        raise BuildError(pipeline.name, f"max_tokens is {token_limit(pipeline)}, but its source takes {positions}")
+def sentence_limit(folder: Path) -> int | None:
+    """The tokens of a text that a sentence-transformers model was made for; None where it does not say."""
+    file = folder / "sentence_bert_config.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("max_seq_length") if file.is_file() else None
 
 
 def _pooling(pipeline: Pipeline, folder: Path) -> bool:
@@ -192,10 +199,11 @@ def _pooling(pipeline: Pipeline, folder: Path) -> bool:
         return False
     kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text(encoding="utf-8"))]
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
-    modes = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modes != [
-        "pooling_mode_mean_tokens"
-    ]:
+    # One switch a mode until sentence-transformers 5, since then the mode's name.
+    switched_on = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
+    modes = switched_on or pooling.get("pooling_mode")
+    known = kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+    if not known or modes not in (["pooling_mode_mean_tokens"], "mean"):
         raise BuildError(pipeline.name, f"only mean pooling is built, but {folder} asks for {kinds} with {modes}")
     return "Normalize" in kinds
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,10 +21,11 @@ from conch_steps.zero_shot import SLOT
 from conch_steps.zero_shot_entailment import CLASSES_FILE, EntailmentClasses
 from conch_steps.zero_shot_similarity import DEFAULT_SCALE
 from conch_tools.build.builder import Builder
+from conch_tools.build.encoders import require_positions, source_model, tells_segments
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item, mixed_texts, texts_of
-from conch_tools.build.sources import source_folder
+from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer, token_limit
@@ -117,12 +117,13 @@ class EntailmentBuilder:
         self._pipeline = pipeline
         self._template = _step_parameters(pipeline)["hypothesis_template"]
         folder = source_folder(pipeline)
-        self._model = _classifier(folder)
+        self._model = source_model(pipeline, AutoModelForSequenceClassification, "sequence classifier")
+        require_positions(pipeline, token_limit(pipeline), token_positions(pipeline, self._model.config))
         self._source_tokenizer = fast_tokenizer(pipeline, folder)
         self._source_tokenizer.model_max_length = token_limit(pipeline)
         self._classes = EntailmentClasses(
             *_entailment_classes(pipeline.name, self._model.config.label2id),
-            segments="token_type_ids" in self._source_tokenizer.model_input_names,
+            segments=tells_segments(self._source_tokenizer, self._model.config),
         )
 
     def stage(self, staged: Staged) -> None:
@@ -192,13 +193,6 @@ def _reference(pipeline: Pipeline, items: Sequence[Item], library: str, ask: Ask
         steps=[StepAnswers(pipeline.step(STEP), {"label": names, "score": scores})],
         tolerance=pipeline.gates.max_abs_difference,
     )
-
-
-def _classifier(folder: Path) -> PreTrainedModel:
-    # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager")
-    model.eval()
-    return model
 
 
 def _entailment_classes(pipeline: str, numbers: Mapping[str, Any] | None) -> tuple[int, int]:
