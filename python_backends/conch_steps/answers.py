@@ -23,7 +23,15 @@ import numpy.typing as npt
 
 from conch_steps.calls import MAX_ROWS
 from conch_steps.errors import InvalidInput, WrongAnswer
-from conch_steps.parameters import REQUEST_PARAMETERS, SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
+from conch_steps.parameters import (
+    REQUEST_PARAMETERS,
+    SEGMENT_TENSORS,
+    TOKEN_TENSORS,
+    CalledModel,
+    Declaration,
+    named,
+    wished_number,
+)
 from conch_steps.serving import StepRequest
 from conch_steps.text_tokenizer import TOKENIZER_FILE
 from conch_steps.texts import read_texts
@@ -68,8 +76,8 @@ class Wishes:
         if not isinstance(impossible, bool):
             raise InvalidInput(f"parameter `handle_impossible_answer` is {impossible!r:.40}, but must be true or false")
         return cls(
-            _whole_number("top_k", given.get("top_k", TOP_K)),
-            _whole_number("max_answer_tokens", given.get("max_answer_tokens", MAX_ANSWER_TOKENS)),
+            wished_number("top_k", given.get("top_k", TOP_K), MOST_ANSWERS),
+            wished_number("max_answer_tokens", given.get("max_answer_tokens", MAX_ANSWER_TOKENS), MOST_ANSWERS),
             impossible,
         )
 
@@ -196,9 +204,3 @@ def _texts(request: StepRequest, name: str) -> list[str]:
         if not text.strip():
             raise InvalidInput(f"`{name}`[{index}] is empty: a question and its context are needed")
     return texts
-
-
-def _whole_number(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ANSWERS:
-        raise InvalidInput(f"parameter `{name}` is {value!r:.40}, but must be a whole number from 1 to {MOST_ANSWERS}")
-    return value

@@ -22,6 +22,7 @@ _DECLARED_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
         "class_labels": ("class_labels", "DECLARED"),
         "image_decoder": ("image_decoder", "DECLARED"),
         "image_text_match": ("image_text", "DECLARED"),
+        "mask_filler": ("mask_filler", "DECLARED"),
         "question_answerer": ("answers", "DECLARED"),
         "series_forecast": ("forecasting", "FORECAST_DECLARED"),
         "series_window": ("forecasting", "WINDOW_DECLARED"),

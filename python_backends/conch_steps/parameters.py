@@ -64,6 +64,13 @@ def _counted(text: str) -> int:
     return int(text)
 
 
+def wished_number(name: str, value: object, most: int) -> int:
+    """A request's own parameter that counts something. Raises InvalidInput."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidInput(f"parameter `{name}` is {value!r:.40}, but must be a whole number from 1 to {most}")
+    return value
+
+
 def named(name: str, wanted: str, optional: bool = False) -> Parameter[str]:
     """A parameter that names something, as a model or a file."""
     return Parameter(name, wanted, _not_empty, optional=optional)

@@ -29,6 +29,7 @@ Task = Literal[
     "token-classification",
     "question-answering",
     "zero-shot-classification",
+    "fill-mask",
     "image-classification",
     "zero-shot-image-classification",
     "tabular-classification",

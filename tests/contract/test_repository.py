@@ -20,6 +20,7 @@ PUBLIC_TENSORS = {
     "token-classification": ({"text": ONE}, {"entities"}),
     "question-answering": ({"question": ONE, "context": ONE}, {"answers"}),
     "zero-shot-classification": ({"text": ONE, "labels": SEVERAL}, RANKING),
+    "fill-mask": ({"text": ONE}, {"fills"}),
     "image-classification": ({"image": ONE}, RANKING),
     "zero-shot-image-classification": ({"image": ONE, "labels": SEVERAL}, RANKING),
     "tabular-classification": ({"features": ONE}, RANKING),

@@ -42,6 +42,7 @@ BUILDERS: Mapping[Task, str] = {
     "text-classification": "text:TextClassifierBuilder",
     "token-classification": "entities:TokenClassifierBuilder",
     "zero-shot-classification": "zero_shot:zero_shot_builder",
+    "fill-mask": "fill_mask:FillMaskBuilder",
     "image-classification": "image:ImageClassifierBuilder",
     "time-series-forecasting": "forecast:ForecastBuilder",
     "tabular-classification": "tabular:TabularClassifierBuilder",
