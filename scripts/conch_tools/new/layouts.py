@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from conch_tools.deployment import Priority
-from conch_tools.new.facts import Facts, text_classification
-from conch_tools.pipelines import Pipeline, Task
+from conch_tools.new import facts
+from conch_tools.new.facts import Facts
+from conch_tools.pipelines import Pipeline, Sample, Task
 
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_BATCH_SIZE = 64
@@ -23,6 +24,8 @@ DYNAMIC_BATCHING: Mapping[Priority, str] = {
 }
 """Of the model step. Without a delay, a request waits for nobody."""
 NO_DELAY = "dynamic_batching {}"
+TEXT_MODEL = "steps/ragged_text_model.pbtxt"
+TOKENIZER = "steps/text_tokenize.pbtxt"
 
 
 @dataclass(frozen=True)
@@ -36,40 +39,111 @@ class Layout:
     facts: Callable[[Pipeline], Facts]
     """Reads what is filled in. Raises BuildError when the source does not tell."""
     samples: tuple[Mapping[str, Any], ...]
-    """What the samples send; the answers they expect are the reference library's."""
+    """What the samples send, names to be filled in among it; the answers they expect are the reference library's."""
     description: str
+    limit: str = ""
+    """What [text] in pipeline.toml remarks."""
 
 
 LAYOUTS: Mapping[Task, Layout] = {
     "text-classification": Layout(
         ensemble="text_classification/ensemble.pbtxt",
-        steps={
-            "tokenize": "steps/text_tokenize.pbtxt",
-            "model": "steps/ragged_text_model.pbtxt",
-            "labels": "steps/class_labels.pbtxt",
-        },
-        facts=text_classification,
+        steps={"tokenize": TOKENIZER, "model": TEXT_MODEL, "labels": "steps/class_labels.pbtxt"},
+        facts=facts.text_classification,
         samples=(
             {"text": "The room was spotless and the staff could not have been kinder."},
             {"text": "Broke on the second day and nobody answers my emails."},
         ),
         description="Which class a text belongs to.",
     ),
+    "token-classification": Layout(
+        ensemble="token_classification/ensemble.pbtxt",
+        steps={"entities": "steps/token_entities.pbtxt", "model": TEXT_MODEL},
+        facts=facts.token_classification,
+        samples=(
+            {"text": "Ingrid Solheim moved to Bergen on 4 May 2021."},
+            {"text": "The soup was too salty, but nobody complained."},
+        ),
+        description="What a text names, and where it stands.",
+    ),
+    "question-answering": Layout(
+        ensemble="question_answering/ensemble.pbtxt",
+        steps={"answers": "steps/question_answers.pbtxt", "model": TEXT_MODEL},
+        facts=facts.question_answering,
+        samples=(
+            {
+                "question": "Who built the lighthouse?",
+                "context": "The lighthouse of Port Ellary was built in 1871 by Ingrid Solheim, from Bergen.",
+            },
+            {
+                "question": "How tall is the bridge?",
+                "context": "The bakery on Mill Street opens at six. On Sundays it sells only rye bread.",
+            },
+        ),
+        description="The words of a text that answer a question, or that it does not say.",
+        limit="Of one window; longer contexts take several. The step `answers` has the same number.",
+    ),
+    "zero-shot-classification": Layout(
+        ensemble="zero_shot_classification/ensemble.pbtxt",
+        steps={"scores": "steps/entailment_scores.pbtxt", "model": TEXT_MODEL},
+        facts=facts.zero_shot_classification,
+        samples=(
+            {
+                "text": "The striker scored twice in the last five minutes.",
+                "labels": ["football", "cooking", "astronomy"],
+            },
+            {"text": "I was charged twice for the same order.", "labels": ["delivery", "payment", "opening hours"]},
+        ),
+        description="Which of the labels that come with a text it entails.",
+    ),
+    "fill-mask": Layout(
+        ensemble="fill_mask/ensemble.pbtxt",
+        steps={"fills": "steps/mask_fills.pbtxt", "model": TEXT_MODEL},
+        facts=facts.fill_mask,
+        samples=(
+            {"text": "The room was $mask and the staff could not have been kinder."},
+            {"text": "Broke on the second $mask and nobody answers my emails."},
+        ),
+        description="Which words may stand where a text has a mask.",
+        limit="Longer texts are refused. The step `fills` has the same number.",
+    ),
+    "feature-extraction": Layout(
+        ensemble="feature_extraction/ensemble.pbtxt",
+        steps={"tokenize": TOKENIZER, "model": TEXT_MODEL},
+        facts=facts.feature_extraction,
+        samples=({"text": "The parcel arrived two days late, but nothing was broken."},),
+        description="A text's meaning as numbers; near texts have near numbers.",
+    ),
 }
 
 
-def configurations(pipeline: Pipeline, facts: Facts, priority: Priority) -> dict[str, str]:
+def samples(task: Task, found: Facts) -> list[Sample]:
+    """What the samples of a pipeline send; what they expect is not known yet."""
+    return [
+        Sample(input={name: _said(value, found.filled_in) for name, value in sent.items()}, expect={})
+        for sent in LAYOUTS[task].samples
+    ]
+
+
+def configurations(pipeline: Pipeline, found: Facts, priority: Priority) -> dict[str, str]:
     """The text of every config.pbtxt, by the name of its model."""
     layout = LAYOUTS[pipeline.task]
     names = {
         "pipeline": pipeline.name,
         "max_batch_size": MAX_BATCH_SIZE,
         "dynamic_batching": DYNAMIC_BATCHING.get(priority, NO_DELAY),
-        **facts.filled_in,
+        **found.filled_in,
     }
     templates = {pipeline.name: layout.ensemble, **{pipeline.step(role): file for role, file in layout.steps.items()}}
     return {model: _filled(file, names) for model, file in templates.items()}
 
 
 def _filled(file: str, names: Mapping[str, object]) -> str:
-    return string.Template((TEMPLATES / file).read_text(encoding="utf-8")).substitute(names)
+    """A line that holds nothing but the name of nothing goes."""
+    lines = (TEMPLATES / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    filled = (string.Template(line).substitute(names) for line in lines)
+    return "".join(line for line in filled if line.strip())
+
+
+def _said(value: Any, names: Mapping[str, object]) -> Any:
+    return string.Template(value).substitute(names) if isinstance(value, str) else value

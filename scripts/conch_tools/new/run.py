@@ -5,8 +5,8 @@ The expected answers of the samples are the source's own, so that they hold from
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from conch_tools.build.workers import in_workers
 from conch_tools.deployment import Deployment
 from conch_tools.errors import SettingsError
 from conch_tools.new.expected import expected_answers
-from conch_tools.new.layouts import LAYOUTS, configurations
+from conch_tools.new.layouts import LAYOUTS, configurations, samples
 from conch_tools.new.pipeline_file import pipeline_file
 from conch_tools.new.source import as_written, source_named
 from conch_tools.pipelines import (
@@ -64,19 +64,28 @@ def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
         repository = Path(folder)
         drafted = _draft(repository, answers, source)
         ((_, expected),) = in_workers(expected_answers, {answers.name: (drafted.folder,)})
-        samples = list(zip((sample.input for sample in drafted.samples), expected, strict=True))
+        answered = list(zip((sample.input for sample in drafted.samples), expected, strict=True))
         written = as_written(source, settings.repository / answers.name)
-        _write_pipeline_file(drafted, written, samples)
-        for model in reversed(models):
-            # The ensemble last: without it the others belong to nobody.
-            os.rename(repository / model, settings.repository / model)
-    return [settings.repository / model for model in models]
+        _write_pipeline_file(drafted, written, answered)
+        return _move_in([repository / model for model in models], settings.repository)
 
 
 def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
     """The pipeline in a repository of its own, whose samples expect nothing yet."""
+    pipeline = _pipeline(repository, answers, source)
+    facts = LAYOUTS[answers.task].facts(pipeline)
+    drafted = pipeline.model_copy(update={"text": facts.text, "samples": samples(pipeline.task, facts)})
+    for model, text in configurations(drafted, facts, answers.deployment.priority).items():
+        (repository / model).mkdir()
+        (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
+    _write_pipeline_file(drafted, as_written(source, drafted.folder), [(each.input, {}) for each in drafted.samples])
+    return drafted
+
+
+def _pipeline(repository: Path, answers: Answers, source: Source) -> Pipeline:
+    """As far as the answers tell."""
     layout = LAYOUTS[answers.task]
-    pipeline = Pipeline(
+    return Pipeline(
         name=answers.name,
         folder=repository / answers.name,
         task=answers.task,
@@ -85,17 +94,28 @@ def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
         samples=[Sample(input=sent, expect={}) for sent in layout.samples],
         deployment=answers.deployment,
     )
-    facts = layout.facts(pipeline)
-    drafted = pipeline.model_copy(update={"text": facts.text})
-    for model, text in configurations(drafted, facts, answers.deployment.priority).items():
-        (repository / model).mkdir()
-        (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
-    _write_pipeline_file(drafted, as_written(source, drafted.folder), [(each.input, {}) for each in drafted.samples])
-    return drafted
 
 
-def _write_pipeline_file(pipeline: Pipeline, source: dict[str, str], samples: Sequence[tuple[Any, Any]]) -> None:
-    text = pipeline_file(pipeline, source, samples)
+def _move_in(folders: Sequence[Path], repository: Path) -> list[Path]:
+    """All of them, or none: then the error is raised on. Raises OSError, also for a name that was taken meanwhile."""
+    made: list[Path] = []
+    try:
+        # The ensemble last: without it the others belong to nobody.
+        for folder in reversed(folders):
+            target = repository / folder.name
+            target.mkdir()
+            made.insert(0, target)
+            for file in folder.iterdir():
+                shutil.move(file, target)
+    except BaseException:
+        for target in made:
+            shutil.rmtree(target)
+        raise
+    return made
+
+
+def _write_pipeline_file(pipeline: Pipeline, source: dict[str, str], answered: Sequence[tuple[Any, Any]]) -> None:
+    text = pipeline_file(pipeline, source, answered, LAYOUTS[pipeline.task].limit)
     (pipeline.folder / PIPELINE_FILE).write_text(text, encoding="utf-8")
 
 

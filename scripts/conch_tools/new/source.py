@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from conch_tools.errors import SettingsError
 from conch_tools.pipelines import Source
@@ -16,7 +19,8 @@ PACKAGE = "package:"
 def source_named(text: str) -> Source:
     """The source, its folder absolute. Raises SettingsError for what is none."""
     if text.startswith(PACKAGE):
-        return Source(package=text.removeprefix(PACKAGE))
+        with contextlib.suppress(ValidationError):
+            return Source(package=text.removeprefix(PACKAGE))
     path = Path(text).expanduser()
     if path.is_dir():
         return Source(folder=path.resolve())

