@@ -41,6 +41,8 @@ Task = Literal[
 Json: TypeAlias = Any
 """Whatever TOML can say: text, numbers, lists and tables of these."""
 
+ORIGINS = ("hub", "folder", "package", "file", "mlflow")
+"""Where a model may come from; each is a field of [source]."""
 PIPELINE_FILE = "pipeline.toml"
 FIRST_VERSION = "1"
 
@@ -50,7 +52,7 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where the model comes from: exactly one of hub, folder and package, or a training alone.
+    """Where the model comes from: exactly one of hub, folder, package, file and mlflow, or a training alone.
 
     A pipeline that only puts to use what others answer has none.
     """
@@ -63,12 +65,18 @@ class Source(_Strict):
     """Local folder in Hugging Face's form; relative paths start at the pipeline's own folder."""
     package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """Installed Python package whose `model` folder has that form."""
+    file: Path | None = None
+    """A model in one file, of the kind that its name ends with; relative paths start at the pipeline's own folder."""
+    mlflow: Annotated[str, Field(pattern=r"^models:/[^/]")] | None = None
+    """A registered model of MLflow: models:/name/version or models:/name@alias."""
+    runs_code: bool = False
+    """Whether the file may run code when it is loaded, as a pickle does: say so only of one whose maker is trusted."""
     training: str | None = None
     """Module of conch_tools.training: it adds a head and an adapter to the source, or makes the whole model."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        origins = [name for name in ("hub", "folder", "package") if getattr(self, name) is not None]
+        origins = [name for name in ORIGINS if getattr(self, name) is not None]
         if len(origins) > 1:
             raise ValueError(f"name one origin, not {' and '.join(origins)}")
         return self
@@ -76,7 +84,7 @@ class Source(_Strict):
     @property
     def is_named(self) -> bool:
         """Whether there is an origin or a training."""
-        return any(getattr(self, name) is not None for name in ("hub", "folder", "package", "training"))
+        return any(getattr(self, name) is not None for name in (*ORIGINS, "training"))
 
 
 class Text(_Strict):
@@ -202,7 +210,8 @@ class Pipeline(_Strict):
     @model_validator(mode="after")
     def _some_origin(self) -> Pipeline:
         if not self.source.is_named and not self.uses:
-            raise ValueError("name an origin in [source] (hub, folder, package or training), or `uses` other pipelines")
+            origins = f"{', '.join(ORIGINS)} or training"
+            raise ValueError(f"name an origin in [source] ({origins}), or `uses` other pipelines")
         return self
 
     def step(self, role: str) -> str:

@@ -45,7 +45,7 @@ BUILDERS: Mapping[Task, str] = {
     "fill-mask": "fill_mask:FillMaskBuilder",
     "image-classification": "image:ImageClassifierBuilder",
     "time-series-forecasting": "forecast:ForecastBuilder",
-    "tabular-classification": "tabular:TabularClassifierBuilder",
+    "tabular-classification": "tabular:tabular_classifier",
     "tabular-vote": "tabular:TabularVoteBuilder",
     "retrieval": "search:RetrievalBuilder",
     "question-answering": "question:QuestionAnsweringBuilder",

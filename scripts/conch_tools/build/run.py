@@ -95,6 +95,8 @@ def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> lis
             f"worst difference {built.graph.worst_difference:.1e})"
         )
         report(f"{name}: staged in {built.seconds:.0f} s{compared if built.graph.cases else ''}")
+        for note in built.staged.notes:
+            report(f"{name}: warning: {note}")
     return builds
 
 

@@ -7,6 +7,7 @@ import importlib.resources
 from pathlib import Path
 from typing import Any
 
+from conch_steps.manifest import sha256_of
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 
@@ -39,6 +40,16 @@ def source_folder(pipeline: Pipeline) -> Path:
     return folder
 
 
+def source_file(pipeline: Pipeline) -> Path:
+    """The file that the source is. Raises BuildError where it names none, and where there is none."""
+    if pipeline.source.file is None:
+        raise BuildError(pipeline.name, f"{pipeline.task} needs a source that is a file, or mlflow, or a training")
+    file = (pipeline.folder / pipeline.source.file).resolve()
+    if not file.is_file():
+        raise BuildError(pipeline.name, f"{pipeline.folder / PIPELINE_FILE}: source.file: there is no file {file}")
+    return file
+
+
 def model_config(pipeline: Pipeline) -> Any:
     """The source's config.json as transformers reads it. Raises BuildError for a kind of model that is not known."""
     from transformers import AutoConfig
@@ -65,12 +76,15 @@ def token_positions(pipeline: Pipeline, config: Any) -> int:
 
 
 def describe_source(pipeline: Pipeline) -> dict[str, str]:
-    """What the manifest records of the origin: the names as written, the package's version, the pipelines used.
+    """What the manifest records of the origin: the names as written, the package's version, the file's hash, the
+    pipelines used.
 
-    Raises BuildError when the package is not installed.
+    Raises BuildError when the package is not installed, and when there is no such file.
     """
     source = pipeline.source
-    said = {name: str(value) for name, value in source.model_dump().items() if value is not None}
+    said = {name: str(value) for name, value in source.model_dump(exclude_defaults=True).items()}
+    if source.file is not None:
+        said["sha256"] = sha256_of(source_file(pipeline))
     if source.package is not None:
         try:
             said["package_version"] = importlib.metadata.version(source.package)

@@ -22,7 +22,17 @@ from conch_tools.build.sources import describe_source
 from conch_tools.files import now
 from conch_tools.pipelines import FIRST_VERSION, Pipeline, load_pipeline
 
-TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+TOOLS = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "skl2onnx",
+)
 
 
 class Staged:
@@ -31,6 +41,10 @@ class Staged:
     def __init__(self, pipeline: Pipeline, repository: Path) -> None:
         self.pipeline = pipeline
         self.repository = repository
+        self.origin: Mapping[str, str] = {}
+        """What a builder found of the source that pipeline.toml does not say, for the manifests."""
+        self.notes: Sequence[str] = ()
+        """What somebody who builds should know."""
 
     @classmethod
     def fresh(cls, pipeline: Pipeline, repository: Path) -> Staged:
@@ -58,7 +72,11 @@ class Staged:
     def write_manifests(self, quality: Mapping[str, Any], fingerprint: str) -> None:
         """List every artifact with its hash and origin; the pipeline's own manifest carries quality and fingerprint."""
         built = now()
-        origin = {"source": describe_source(self.pipeline), "tools": _tool_versions(), "built": built}
+        origin = {
+            "source": {**describe_source(self.pipeline), **self.origin},
+            "tools": _tool_versions(),
+            "built": built,
+        }
         for model in self.pipeline.models:
             folder = self.version(model)
             files = {

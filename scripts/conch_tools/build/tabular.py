@@ -1,6 +1,7 @@
 """Tabular pipelines: schema, feature store, scikit-learn's models through skl2onnx, and the reference's answers.
 
-The reference is scikit-learn itself on the training's own matrix; it never sees the step that makes rows.
+The reference is scikit-learn itself on the training's own matrix; it never sees the step that makes rows. Models that
+were trained elsewhere are given_tabular.py's.
 """
 
 from __future__ import annotations
@@ -18,19 +19,28 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-from conch_steps.features import ENTITY, SCHEMA_FILE
+from conch_steps.features import ENTITY
 from conch_steps.soft_vote import MEMBERS_FILE
+from conch_tools.build.builder import Builder
 from conch_tools.build.feature_repo import write_feature_repo
+from conch_tools.build.given_tabular import GivenTabularBuilder, ranked, write_schema
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, StepAnswers, byte_item, texts_of
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
+from conch_tools.build.tabular_graph import OPSETS
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import CategoricalFeature, Pipeline, load_pipeline
 from conch_tools.training import TabularTraining, tabular_training
 
-OPSETS = {"": 17, "ai.onnx.ml": 3}
 Probabilities = npt.NDArray[np.float32]
+
+
+def tabular_classifier(pipeline: Pipeline) -> Builder:
+    """The builder of a training's classifier, or of one that is given."""
+    if pipeline.source.training is None:
+        return GivenTabularBuilder(pipeline)
+    return TabularClassifierBuilder(pipeline)
 
 
 class TabularClassifierBuilder:
@@ -46,8 +56,7 @@ class TabularClassifierBuilder:
     def stage(self, staged: Staged) -> None:
         """Write schema, feature store, model and labels."""
         folder = staged.version(self._pipeline.step("features"))
-        schema = {name: each.model_dump(exclude_none=True) for name, each in self._pipeline.features.items()}
-        (folder / SCHEMA_FILE).write_text(json.dumps({"features": schema}, indent=2) + "\n", encoding="utf-8")
+        write_schema(folder, self._pipeline.features)
         view = step_parameters(self._pipeline, "features").get("lookup")
         if view is not None:
             rows = {each.entity: each.values for each in self._training.patients()}
@@ -189,14 +198,6 @@ def matrix_of(pipeline: Pipeline, training: TabularTraining, items: Sequence[Ite
 
 def _defaults(pipeline: Pipeline) -> dict[str, float | str]:
     return {name: each.default for name, each in pipeline.features.items() if each.default is not None}
-
-
-def ranked(answers: npt.NDArray[np.floating[Any]], labels: Sequence[str]) -> dict[str, list[npt.NDArray[Any]]]:
-    """`label` and `score` of each row of probabilities, best first."""
-    names = np.array([label.encode() for label in labels], dtype=np.object_)
-    orders = [np.argsort(-row, kind="stable") for row in answers]
-    scores = [row[order] for row, order in zip(answers, orders, strict=True)]
-    return {"label": [names[order] for order in orders], "score": scores}
 
 
 def _training_of(pipeline: Pipeline, rows_of: Pipeline) -> TabularTraining:

@@ -16,13 +16,19 @@ from conch_tools.settings import load_settings
 def new(
     name: Annotated[str, typer.Argument(help="The pipeline's name: lower case, digits and _.")],
     task: Annotated[str | None, typer.Option(help="What it does, in Hugging Face's words.")] = None,
-    source: Annotated[str | None, typer.Option(help="Folder, hub id (owner/name), or package:NAME.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Folder, file, hub id (owner/name), models:/NAME/VERSION of MLflow, or package:NAME."),
+    ] = None,
     application: Annotated[str | None, typer.Option(help=f"Who asks: {', '.join(get_args(Application))}.")] = None,
     environment: Annotated[str | None, typer.Option(help=f"Where it runs: {', '.join(get_args(Environment))}.")] = None,
     priority: Annotated[str | None, typer.Option(help=f"What matters most: {', '.join(get_args(Priority))}.")] = None,
     load: Annotated[
         str | None, typer.Option(help="Requests a minute: low (below 100), medium (below 10,000), high.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="The source may run code when it is loaded, as a pickle does.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: api, cloud, latency, low unless told.")] = False,
 ) -> None:
     """Add a pipeline: its ensemble, its steps and its pipeline.toml, from six answers and a model."""
@@ -37,7 +43,9 @@ def new(
         "priority": priority,
         "load": load,
     }
-    folders = new_pipeline(load_settings(), answers(name, told, None if yes else _ask))
+    if trust:
+        say("warning: the source may run code when it is loaded, in a process without network")
+    folders = new_pipeline(load_settings(), answers(name, told, None if yes else _ask, trust))
     for folder in folders:
         say(f"wrote {folder}")
     say(f"next: conch build {name}, then conch up --only {name}")

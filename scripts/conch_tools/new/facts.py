@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from conch_tools.build.sources import model_config, source_folder, token_positions
-from conch_tools.pipelines import Pipeline, Text
+from conch_tools.pipelines import Feature, Pipeline, Sample, Text
 
 MOST_TOKENS = 512
 """Of a text where the model takes more: longer ones cost time that grows with their square."""
@@ -30,6 +30,10 @@ class Facts:
     """Values of the templates' names."""
     text: Text | None = None
     """Limits of a text pipeline."""
+    features: Mapping[str, Feature] = field(default_factory=dict)
+    """What a row of a tabular pipeline may hold."""
+    samples: Sequence[Sample] = ()
+    """What the samples send, where the layout cannot know it."""
 
 
 # What reads a source is imported where it is needed, because it brings torch along.
@@ -133,3 +137,27 @@ def _tokenizer(pipeline: Pipeline) -> Any:
     from conch_tools.build.text import fast_tokenizer
 
     return fast_tokenizer(pipeline, source_folder(pipeline))
+
+
+def tabular_classification(pipeline: Pipeline) -> Facts:
+    """Of a classifier of named values."""
+    from conch_tools.build.tabular_sources import tabular_model
+    from conch_tools.new.tabular import tried
+
+    model = tabular_model(pipeline)
+    features = {column.name: column.feature for column in model.columns}
+    scores, rows = tried(model, features)
+    return Facts(
+        {
+            "columns": len(features),
+            "output": scores,
+            "output_dims": len(model.labels),
+            "classes": len(model.labels),
+            "activation": "none" if scores == "probabilities" else "softmax",
+            "activation_comment": "The model answers probabilities."
+            if scores == "probabilities"
+            else "One class of many fits.",
+        },
+        features=features,
+        samples=[Sample(input={"features": row}, expect={}) for row in rows],
+    )

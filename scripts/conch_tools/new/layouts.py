@@ -114,11 +114,25 @@ LAYOUTS: Mapping[Task, Layout] = {
         samples=({"text": "The parcel arrived two days late, but nothing was broken."},),
         description="A text's meaning as numbers; near texts have near numbers.",
     ),
+    "tabular-classification": Layout(
+        ensemble="tabular_classification/ensemble.pbtxt",
+        steps={
+            "features": "steps/tabular_features.pbtxt",
+            "model": "steps/tabular_model.pbtxt",
+            "labels": "steps/class_labels.pbtxt",
+        },
+        facts=facts.tabular_classification,
+        # The model tells the names of the values; rows of them come with the facts.
+        samples=({"features": {}},),
+        description="Which class a row of named values belongs to.",
+    ),
 }
 
 
 def samples(task: Task, found: Facts) -> list[Sample]:
     """What the samples of a pipeline send; what they expect is not known yet."""
+    if found.samples:
+        return list(found.samples)
     return [
         Sample(input={name: _said(value, found.filled_in) for name, value in sent.items()}, expect={})
         for sent in LAYOUTS[task].samples

@@ -31,7 +31,9 @@ class Question:
 
 QUESTIONS = (
     Question("task", "What does the model do", tuple(LAYOUTS)),
-    Question("source", "Where is the model (a folder, a hub id owner/name, or package:NAME)"),
+    Question(
+        "source", "Where is the model (a folder, a file, a hub id owner/name, models:/NAME/VERSION, or package:NAME)"
+    ),
     Question("application", "Who asks it", get_args(Application), "api"),
     Question("environment", "Where does it run", get_args(Environment), "cloud"),
     Question("priority", "What matters most", get_args(Priority), "latency"),
@@ -39,7 +41,7 @@ QUESTIONS = (
 )
 
 
-def answers(name: str, told: Mapping[str, str | None], ask: Ask | None) -> Answers:
+def answers(name: str, told: Mapping[str, str | None], ask: Ask | None, trusted: bool = False) -> Answers:
     """The answers, of which some were told; the others are asked, or with no `ask` are the usual ones.
 
     Raises SettingsError for an answer that is not one of the choices, and for one that is missing.
@@ -51,7 +53,7 @@ def answers(name: str, told: Mapping[str, str | None], ask: Ask | None) -> Answe
         cast(Priority, found["priority"]),
         cast(Load, found["load"]),
     )
-    return Answers(name, cast(Task, found["task"]), found["source"], deployment)
+    return Answers(name, cast(Task, found["task"]), found["source"], deployment, trusted)
 
 
 def _answer(question: Question, told: str | None, ask: Ask | None) -> str:

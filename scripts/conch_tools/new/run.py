@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Answers:
     task: Task
     source: str
     deployment: Deployment
+    trusted: bool = False
+    """Whether the source may run code when it is loaded."""
 
 
 def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
@@ -58,7 +60,7 @@ def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
     layout = LAYOUTS[answers.task]
     models = [answers.name, *(f"{answers.name}_{role}" for role in layout.steps)]
     _require_free(settings.repository, models)
-    source = source_named(answers.source)
+    source = source_named(answers.source, answers.trusted)
     settings.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.state, prefix="new-") as folder:
         repository = Path(folder)
@@ -74,7 +76,8 @@ def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
     """The pipeline in a repository of its own, whose samples expect nothing yet."""
     pipeline = _pipeline(repository, answers, source)
     facts = LAYOUTS[answers.task].facts(pipeline)
-    drafted = pipeline.model_copy(update={"text": facts.text, "samples": samples(pipeline.task, facts)})
+    told = {"text": facts.text, "features": facts.features, "samples": samples(pipeline.task, facts)}
+    drafted = pipeline.model_copy(update=told)
     for model, text in configurations(drafted, facts, answers.deployment.priority).items():
         (repository / model).mkdir()
         (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
@@ -114,7 +117,9 @@ def _move_in(folders: Sequence[Path], repository: Path) -> list[Path]:
     return made
 
 
-def _write_pipeline_file(pipeline: Pipeline, source: dict[str, str], answered: Sequence[tuple[Any, Any]]) -> None:
+def _write_pipeline_file(
+    pipeline: Pipeline, source: Mapping[str, str | bool], answered: Sequence[tuple[Any, Any]]
+) -> None:
     text = pipeline_file(pipeline, source, answered, LAYOUTS[pipeline.task].limit)
     (pipeline.folder / PIPELINE_FILE).write_text(text, encoding="utf-8")
 

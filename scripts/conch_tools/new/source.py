@@ -1,4 +1,4 @@
-"""What a `--source` stands for: a folder, an installed package, or an id of the Hugging Face hub."""
+"""What a `--source` stands for: a folder, a file, a package, an id of the Hugging Face hub, a model of MLflow."""
 
 from __future__ import annotations
 
@@ -14,30 +14,49 @@ from conch_tools.pipelines import Source
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 PACKAGE = "package:"
+MLFLOW = "models:/"
+FILES = (".onnx", ".skops", ".joblib", ".pkl", ".pickle")
+"""Ends of names that are a file's, whether it is there or not."""
 
 
-def source_named(text: str) -> Source:
-    """The source, its folder absolute. Raises SettingsError for what is none."""
+def source_named(text: str, trusted: bool = False) -> Source:
+    """The source, its folder or file absolute; `trusted` says that it may run code. Raises SettingsError for what is
+    none."""
     if text.startswith(PACKAGE):
         with contextlib.suppress(ValidationError):
             return Source(package=text.removeprefix(PACKAGE))
+    if text.startswith(MLFLOW):
+        return Source(mlflow=text, runs_code=trusted)
     path = Path(text).expanduser()
+    if (path / "saved_model.pb").is_file():
+        raise SettingsError(
+            f"--source {text} is a TensorFlow SavedModel, which is not taken yet: convert it by tf2onnx and give the "
+            ".onnx file"
+        )
     if path.is_dir():
         return Source(folder=path.resolve())
+    if path.is_file():
+        return Source(file=path.resolve(), runs_code=trusted)
+    if path.suffix in FILES:
+        raise SettingsError(f"--source {text}: there is no such file")
     if HUB_ID.fullmatch(text) and not path.exists():
         hub, _, revision = text.partition("@")
         return Source(hub=hub, revision=revision or None)
     raise SettingsError(
-        f"--source {text}: there is no such folder, and it is no hub id (owner/name) and no installed package "
-        f"({PACKAGE}NAME)"
+        f"--source {text}: there is no such folder or file, and it is no hub id (owner/name), no installed package "
+        f"({PACKAGE}NAME) and no model of MLflow ({MLFLOW}NAME/VERSION)"
     )
 
 
-def as_written(source: Source, pipeline_folder: Path) -> dict[str, str]:
-    """The `[source]` of a pipeline.toml. A folder in the checkout is named from the pipeline's own, so that it is found
-    wherever the checkout lies."""
-    said = {name: str(value) for name, value in source.model_dump().items() if value is not None}
+def as_written(source: Source, pipeline_folder: Path) -> dict[str, str | bool]:
+    """The `[source]` of a pipeline.toml. A folder or file in the checkout is named from the pipeline's own folder, so
+    that it is found wherever the checkout lies."""
     checkout = pipeline_folder.parent.parent.resolve()
-    if source.folder is not None and source.folder.is_relative_to(checkout):
-        said["folder"] = os.path.relpath(source.folder, pipeline_folder.resolve())
+    said: dict[str, str | bool] = {}
+    for name, value in source.model_dump(exclude_defaults=True).items():
+        if isinstance(value, Path):
+            inside = value.is_relative_to(checkout)
+            said[name] = os.path.relpath(value, pipeline_folder.resolve()) if inside else str(value)
+        else:
+            said[name] = value
     return said

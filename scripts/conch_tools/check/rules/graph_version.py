@@ -14,9 +14,9 @@ from conch_tools.check.rules.graph import GraphFile, graph_files
 
 GRAPH_VERSIONS = Rulebook[GraphFile](graph_files)
 
-_RUNTIME = "ONNX Runtime 1.19.2 of release 24.10"
-_NEWEST_OPSET = 21
-_NEWEST_IR = 10
+RUNTIME = "ONNX Runtime 1.19.2 of release 24.10"
+NEWEST_OPSET = 21
+NEWEST_IR = 10
 """What this runtime takes: it was built with ONNX 1.16."""
 
 
@@ -35,9 +35,9 @@ def opset_too_new(file: GraphFile) -> Iterator[Problem]:
 
         opset_import: ["": 17]
     """
-    if isinstance(file.graph, Graph) and file.graph.opset > _NEWEST_OPSET:
-        what = f"the graph has operator set {file.graph.opset}, {_RUNTIME} knows {_NEWEST_OPSET} at most"
-        yield Problem(Place(file.graph.file), what, f"export it again with opset {_NEWEST_OPSET} or lower")
+    if isinstance(file.graph, Graph) and file.graph.opset > NEWEST_OPSET:
+        what = f"the graph has operator set {file.graph.opset}, {RUNTIME} knows {NEWEST_OPSET} at most"
+        yield Problem(Place(file.graph.file), what, f"export it again with opset {NEWEST_OPSET} or lower")
 
 
 @GRAPH_VERSIONS.rule("ONX021", Severity.WARNING)
@@ -54,6 +54,6 @@ def format_too_new(file: GraphFile) -> Iterator[Problem]:
 
         ir_version: 8
     """
-    if isinstance(file.graph, Graph) and file.graph.ir_version > _NEWEST_IR:
-        what = f"the file has IR version {file.graph.ir_version}, {_RUNTIME} reads {_NEWEST_IR} at most"
-        yield Problem(Place(file.graph.file), what, f"write `model.ir_version = {_NEWEST_IR}` before it is saved")
+    if isinstance(file.graph, Graph) and file.graph.ir_version > NEWEST_IR:
+        what = f"the file has IR version {file.graph.ir_version}, {RUNTIME} reads {NEWEST_IR} at most"
+        yield Problem(Place(file.graph.file), what, f"write `model.ir_version = {NEWEST_IR}` before it is saved")

@@ -1,4 +1,4 @@
-"""A `--source` is a folder, a hub id or a package, and is written so that it is found again."""
+"""A `--source` is a folder, a file, a hub id, a package or a model of MLflow, written so that it is found again."""
 
 from __future__ import annotations
 
@@ -38,18 +38,8 @@ def test_hub_ids_and_packages_are_known_by_their_form(text: str, source: Source)
 
 @pytest.mark.parametrize("text", ["model", "/no/such/folder", "a/b/c", "package:", "package:two words", "owner/"])
 def test_what_is_nothing_is_refused_saying_what_a_source_may_be(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"no such folder, and it is no hub id .* and no installed package"):
+    with pytest.raises(SettingsError, match=r"no such folder or file, and it is no hub id .*, no installed package"):
         source_named(text)
-
-
-def test_a_file_is_no_source_though_its_path_has_the_form_of_a_hub_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "owner").mkdir()
-    (tmp_path / "owner" / "model.onnx").touch()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match="no such folder"):
-        source_named("owner/model.onnx")
 
 
 def test_a_folder_in_the_checkout_is_written_from_the_pipelines_own(tmp_path: Path) -> None:
@@ -64,3 +54,42 @@ def test_other_sources_are_written_as_they_were_told(tmp_path: Path) -> None:
         "hub": "owner/name",
         "revision": "v1",
     }
+
+
+def test_a_file_is_named_from_where_it_lies_with_the_trust_that_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "model.pkl"
+    file.write_bytes(b"?")
+    assert source_named(str(file)) == Source(file=file)
+    assert source_named(str(file), trusted=True) == Source(file=file, runs_code=True)
+
+
+def test_a_registered_model_of_mlflow_is_one_by_its_scheme() -> None:
+    assert source_named("models:/iris@champion") == Source(mlflow="models:/iris@champion")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("folder/model.onnx", "there is no such file"),
+        ("nothing here", "there is no such folder or file"),
+    ],
+)
+def test_what_is_not_there_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        source_named(text)
+
+
+def test_a_tensorflow_saved_model_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"?")
+    with pytest.raises(SettingsError, match="TensorFlow SavedModel, which is not taken yet"):
+        source_named(str(tmp_path))
+
+
+def test_a_file_in_the_checkout_is_written_relative_to_the_pipeline(tmp_path: Path) -> None:
+    pipeline = tmp_path / "model_repository" / "mine"
+    inside, outside = tmp_path / "models" / "a.pkl", Path("/elsewhere/a.pkl")
+    assert as_written(Source(file=inside, runs_code=True), pipeline) == {
+        "file": "../../models/a.pkl",
+        "runs_code": True,
+    }
+    assert as_written(Source(file=outside), pipeline) == {"file": "/elsewhere/a.pkl"}
