@@ -1,12 +1,16 @@
-"""Find a given tabular model: the end of a file's name says what it is."""
+"""Find a given tabular model: a file, or a registered model of MLflow; the end of the file's name says what it is."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
 from conch_tools.build.estimator import PICKLES, read_estimator
 from conch_tools.build.estimator_apart import SKOPS
+from conch_tools.build.mlflow_store import fetched
 from conch_tools.build.onnx_classifier import read_classifier
 from conch_tools.build.sources import source_file
 from conch_tools.build.tabular_model import TabularModel
@@ -18,7 +22,21 @@ ONNX = ".onnx"
 
 def tabular_model(pipeline: Pipeline) -> TabularModel:
     """The classifier of the pipeline's source. Raises BuildError saying what is missing, or what it is instead."""
-    return _read(pipeline, source_file(pipeline), {}, {})
+    uri = pipeline.source.mlflow
+    if uri is None:
+        return _read(pipeline, source_file(pipeline), {}, {})
+    folder = Path(tempfile.mkdtemp(prefix="conch-mlflow-"))
+    try:
+        stored = fetched(pipeline.name, uri, folder)
+        model = _read(pipeline, stored.file, stored.columns, {"mlflow_version": stored.version})
+    except BaseException as problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(problem, BuildError):
+            # Nobody knows the file by where it was brought.
+            raise BuildError(pipeline.name, problem.problem.replace(str(folder), uri)) from problem
+        raise
+    weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    return model
 
 
 def _read(pipeline: Pipeline, file: Path, signature: Mapping[str, str], origin: Mapping[str, str]) -> TabularModel:
