@@ -44,14 +44,24 @@ def test_our_own_pipelines_would_be_written_as_they_are(name: str, known: dict[s
     assert found.text == pipeline.text
 
 
-NAMES = ("output", "output_dims", "classes", "activation", "activation_comment", "max_tokens", "overlap", "strategy")
+NAMES = (
+    "output",
+    "output_dims",
+    "columns",
+    "classes",
+    "activation",
+    "activation_comment",
+    "max_tokens",
+    "overlap",
+    "strategy",
+)
 """Of the templates; the rest may be nothing."""
 
 
 @pytest.mark.parametrize("task", LAYOUTS)
 def test_every_template_is_filled_in_and_parses(task: Task) -> None:
     pipeline = load_pipeline(REPOSITORY / "embed").model_copy(update={"name": "stars", "task": task})
-    found = Facts({**dict.fromkeys(NAMES, "1"), "dimensions": 1, "about_output": "", "segments": ""})
+    found = Facts({**dict.fromkeys(NAMES, "1"), "strategy": "first", "dimensions": 1, "about_output": "", "segments": ""})
     for model, text in configurations(pipeline, found, "throughput").items():
         config = parse(text)
         assert not isinstance(config, Unparsable)
