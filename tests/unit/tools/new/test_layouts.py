@@ -61,7 +61,8 @@ NAMES = (
 @pytest.mark.parametrize("task", LAYOUTS)
 def test_every_template_is_filled_in_and_parses(task: Task) -> None:
     pipeline = load_pipeline(REPOSITORY / "embed").model_copy(update={"name": "stars", "task": task})
-    found = Facts({**dict.fromkeys(NAMES, "1"), "strategy": "first", "dimensions": 1, "about_output": "", "segments": ""})
+    filled = {**dict.fromkeys(NAMES, "1"), "strategy": "first", "dimensions": 1, "about_output": "", "segments": ""}
+    found = Facts(filled)
     for model, text in configurations(pipeline, found, "throughput").items():
         config = parse(text)
         assert not isinstance(config, Unparsable)
