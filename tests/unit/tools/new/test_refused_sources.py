@@ -48,6 +48,15 @@ def assert_refused(new: New, settings: Settings, source: Path, task: Task, said:
     assert list(settings.state.iterdir()) == []
 
 
+def test_an_id_while_the_hub_cannot_be_reached(
+    new: New, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    said = "the hub cannot be reached and owner/none is not in its cache: connect, or use folder"
+    assert_refused(new, settings, Path("owner/none"), "fill-mask", said)
+
+
 KINDS: dict[Task, str] = {
     "text-classification": "is no sequence classifier: it has no weights for classifier.bias",
     "zero-shot-classification": "is no sequence classifier: it has no weights for classifier.bias",
