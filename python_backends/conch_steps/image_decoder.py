@@ -11,7 +11,7 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ REQUEST_FACTOR = 4
 """A request's images together may have this many times the pixels of one: a backend answers one request at a time, and
 64 images of the largest size would keep everyone else waiting for a minute."""
 PIXELS = whole_number("max_pixels", MAX_PIXELS)
+CONVERSION, AS_PILLOW = "conversion", "pillow"
+"""A setting of our own, which `conch build` writes beside those of Hugging Face."""
+WARPED_EDGE = 384
+"""From this edge on ConvNeXt's models were evaluated on whole images."""
 WHITE = (255, 255, 255, 255)
 _TURNS: Mapping[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +54,11 @@ class Preprocessing:
     """The part of Hugging Face's image processor settings that is honoured here, in its order of application."""
 
     grayscale: bool
+    as_pillow: bool
+    """Whether an image is first converted as Pillow does, and with it transformers' pipelines: alpha is dropped, and
+    what needs more than 8 bits is as bright as can be. A model is served as it was measured."""
+    on_white: bool
+    """Whether transparency shows white, as far as it is still there, and 16 bits become the upper 8."""
     size: Mapping[str, int] | None
     resample: Image.Resampling
     crop_size: Mapping[str, int] | None
@@ -73,24 +82,59 @@ class Preprocessing:
         grayscale = bool(settings.get("do_grayscale", False))
         channels = 1 if grayscale else 3
         normalize = settings.get("do_normalize", False)
-        mean = settings["image_mean"] if normalize else [0.0] * channels
-        std = settings["image_std"] if normalize else [1.0] * channels
+        size, crop_size = _size_and_crop(settings)
+        as_pillow = settings.get(CONVERSION) == AS_PILLOW
         return cls(
             grayscale=grayscale,
-            size=_size(settings["size"]) if settings.get("do_resize", False) else None,
+            as_pillow=as_pillow,
+            on_white=not as_pillow or bool(settings.get("do_convert_rgb", False)),
+            size=size,
             resample=Image.Resampling(settings.get("resample", Image.Resampling.BILINEAR)),
-            crop_size=_size(settings["crop_size"], edge=False) if settings.get("do_center_crop", False) else None,
+            crop_size=crop_size,
             rescale_factor=float(settings["rescale_factor"]) if settings.get("do_rescale", False) else 1.0,
-            mean=np.asarray(mean, dtype=np.float32).reshape(channels, 1, 1),
-            std=np.asarray(std, dtype=np.float32).reshape(channels, 1, 1),
+            mean=_each(channels, settings["image_mean"] if normalize else 0.0),
+            std=_each(channels, settings["image_std"] if normalize else 1.0),
         )
 
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Channels, height and width of the pixels; None where height and width depend on the image."""
+        exact = self.crop_size or self.size or {}
+        if not {"height", "width"} <= exact.keys():
+            return None
+        return (1 if self.grayscale else 3), exact["height"], exact["width"]
 
-def _size(size: Mapping[str, int], edge: bool = True) -> Mapping[str, int]:
+
+def _size_and_crop(settings: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Mapping[str, int] | None]:
+    """What to resize to and what to cut out of that. Raises ValueError for a form that is not honoured."""
+    size = _size(settings["size"]) if settings.get("do_resize", False) else None
+    crop = _size(settings["crop_size"], edge=False) if settings.get("do_center_crop", False) else None
+    if size is None or settings.get("crop_pct") is None:
+        return size, crop
+    # ConvNeXt's rule, which ResNet and others share: a square is cut out of an image that is larger by crop_pct, but
+    # large squares take the whole image, warped.
+    if "shortest_edge" not in size:
+        raise ValueError(f"crop_pct goes with a size by its shortest_edge, not {dict(size)}")
+    edge = size["shortest_edge"]
+    square = {"height": edge, "width": edge}
+    if crop not in (None, square):
+        raise ValueError(f"crop_pct cuts out {edge} x {edge}, but crop_size is {crop}")
+    if edge >= WARPED_EDGE:
+        return square, None
+    return {"shortest_edge": int(edge / settings["crop_pct"])}, square
+
+
+def _size(size: Mapping[str, int | None], edge: bool = True) -> Mapping[str, int]:
     """A size in a form that is honoured. Raises ValueError."""
-    if {"height", "width"} <= size.keys() or (edge and "shortest_edge" in size):
-        return size
-    raise ValueError(f"{size} has no height and width{' and no shortest_edge' if edge else ''}")
+    said = {name: value for name, value in size.items() if value is not None}
+    if said.keys() == {"height", "width"} or (edge and said.keys() == {"shortest_edge"}):
+        return said
+    raise ValueError(f"{said} is not height and width alone{', nor shortest_edge alone' if edge else ''}")
+
+
+def _each(channels: int, values: float | Sequence[float]) -> npt.NDArray[np.float32]:
+    """One number for all channels, or one each, as [channels, 1, 1]. Raises ValueError for another count."""
+    return np.broadcast_to(np.asarray(values, dtype=np.float32), (channels,)).reshape(channels, 1, 1)
 
 
 class ImageDecoder:
@@ -117,7 +161,7 @@ class ImageDecoder:
                 f"the images of this request have more than {limit} pixels together: send them in several requests"
             )
         # Opened anew, because an open image keeps its pixels for as long as it is held.
-        decoded = [self._pixels(_loaded(self._open(raw, index), index), index) for index, raw in enumerate(rows)]
+        decoded = [self._pixels(_upright(self._open(raw, index), index), index) for index, raw in enumerate(rows)]
         if len({pixels.shape for pixels in decoded}) > 1:
             raise InvalidInput(
                 "the images of this request differ in size and this model does not resize: send them singly"
@@ -126,7 +170,12 @@ class ImageDecoder:
 
     def _pixels(self, image: Image.Image, index: int) -> npt.NDArray[np.float32]:
         steps = self._preprocessing
-        image = image.convert("L" if steps.grayscale else "RGB")
+        mode = "L" if steps.grayscale else "RGB"
+        if steps.as_pillow:
+            image = image.convert(mode)
+        if steps.on_white:
+            image = _eight_bit_on_white(image)
+        image = image.convert(mode)
         if steps.size is not None:
             width, height = _target(image.size, steps.size)
             if width * height > self._max_pixels:
@@ -173,12 +222,12 @@ def _pillow_on(index: int) -> Iterator[None]:
         raise InvalidInput(f"`image`[{index}] cannot be decoded, it is damaged or cut off: {problem}") from problem
 
 
-def _loaded(image: Image.Image, index: int) -> Image.Image:
-    """The first frame, upright, transparency on white, 8 bits a channel."""
+def _upright(image: Image.Image, index: int) -> Image.Image:
+    """The first frame, as its Exif orientation has it."""
     with _pillow_on(index):
         image.load()
     turn = _TURNS.get(_orientation(image))
-    return _eight_bit(image if turn is None else image.transpose(turn))
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> object:
@@ -191,7 +240,7 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit_on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
     if image.has_transparency_data:

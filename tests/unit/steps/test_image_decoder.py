@@ -90,6 +90,36 @@ def test_every_mode_becomes_eight_bits_on_white(mode: str, colour: Any, expected
     assert decoder(**GRAY).decode(images(plain(1, 1, mode, colour))).item() == pytest.approx(expected, abs=1)
 
 
+def with_palette_and_hole() -> bytes:
+    image = Image.new("P", (1, 1), 0)
+    image.putpalette([10, 20, 30])
+    return encoded(image, transparency=0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (plain(1, 1, "RGBA", (10, 20, 30, 0)), [10, 20, 30]),
+        (plain(1, 1, "LA", (10, 0)), [10, 10, 10]),
+        (with_palette_and_hole(), [10, 20, 30]),
+        (plain(1, 1, "I;16", 0x8000), [255, 255, 255]),
+        (plain(1, 1, "I;16", 7), [7, 7, 7]),
+        (plain(1, 1, "CMYK", (0, 255, 0, 0), "JPEG"), [255, 0, 255]),
+    ],
+)
+def test_a_model_that_was_measured_on_images_as_pillow_converts_them_is_served_such(
+    raw: bytes, expected: list[int]
+) -> None:
+    pixels = decoder(conversion="pillow").decode(images(raw))[0, :, 0, 0]
+    assert pixels.tolist() == pytest.approx(expected, abs=2)
+
+
+def test_a_colour_that_stands_for_a_hole_is_white_to_processors_that_convert_though_alpha_is_not() -> None:
+    as_there = decoder(conversion="pillow", do_convert_rgb=True)
+    assert as_there.decode(images(with_palette_and_hole())).ravel().tolist() == [255, 255, 255]
+    assert as_there.decode(images(plain(1, 1, "RGBA", (10, 20, 30, 0)))).ravel().tolist() == [10, 20, 30]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_turned_upright_as_its_exif_says(orientation: int) -> None:
     upright = np.array([[10, 20, 30], [40, 50, 60]], dtype=np.uint8)
@@ -219,6 +249,11 @@ def test_settings_are_read_from_the_models_file(tmp_path: Path) -> None:
         '{"do_resize": true}',
         '{"do_resize": true, "size": {"longest_edge": 4}}',
         '{"do_resize": true, "size": {"height": 4}}',
+        '{"do_resize": true, "size": {"shortest_edge": 4, "longest_edge": 8}}',
+        '{"do_resize": true, "size": {"height": 4, "width": 4}, "crop_pct": 0.9}',
+        '{"do_resize": true, "size": {"shortest_edge": 4}, "crop_pct": 0.9, "do_center_crop": true,'
+        ' "crop_size": {"height": 5, "width": 4}}',
+        '{"do_normalize": true, "image_mean": [0.5, 0.5], "image_std": [0.5, 0.5]}',
         '{"do_center_crop": true, "crop_size": {"shortest_edge": 4}}',
     ],
 )
@@ -232,6 +267,36 @@ def test_settings_that_cannot_be_used_are_refused_by_file(tmp_path: Path, conten
 def test_missing_settings_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"preprocessor_config\.json is missing: run `conch build`"):
         Preprocessing.from_file(tmp_path / "preprocessor_config.json")
+
+
+EDGE: dict[str, Any] = {"do_resize": True, "size": {"shortest_edge": 8}}
+CROP: dict[str, Any] = {"do_center_crop": True, "crop_size": {"height": 2, "width": 6}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (FOUR, (3, 4, 4)),
+        ({**GRAY, **FOUR}, (1, 4, 4)),
+        ({**EDGE, **CROP}, (3, 2, 6)),
+        (CROP, (3, 2, 6)),
+        ({**EDGE, "crop_pct": 0.5}, (3, 8, 8)),
+        ({"do_resize": True, "size": {"shortest_edge": 384}, "crop_pct": 0.5}, (3, 384, 384)),
+        (EDGE, None),
+        ({}, None),
+    ],
+)
+def test_the_shape_of_the_pixels_is_known_where_no_image_decides_it(
+    settings: dict[str, Any], shape: tuple[int, int, int] | None
+) -> None:
+    assert Preprocessing.from_settings(settings).shape == shape
+    if shape is not None:
+        assert decoder(1_000_000, **settings).decode(images(plain(30, 20))).shape == (1, *shape)
+
+
+def test_one_mean_and_std_may_stand_for_all_channels() -> None:
+    settings: dict[str, Any] = {"do_normalize": True, "image_mean": 10, "image_std": 2}
+    assert decoder(**settings).decode(images(plain(1, 1, "L", 30)))[0, :, 0, 0].tolist() == [10, 10, 10]
 
 
 CLIP: dict[str, Any] = {
@@ -260,6 +325,37 @@ def test_clips_preprocessing_gives_the_pixels_that_transformers_gives(
     expected = transformers.CLIPImageProcessor(**clip)(image, return_tensors="np")["pixel_values"]
     pixels = decoder(1_000_000, **clip).decode(images(encoded(image)))
     np.testing.assert_allclose(pixels, expected, atol=1e-5)
+
+
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "ConvNextImageProcessorPil": {"size": {"shortest_edge": 40}, "crop_pct": 0.9},
+    "ViTImageProcessorPil": {"size": {"height": 33, "width": 50}, "image_std": [0.2, 0.5, 0.7]},
+    "MobileNetV2ImageProcessorPil": {
+        "size": {"shortest_edge": 45},
+        "crop_size": {"height": 50, "width": 31},
+        "do_normalize": False,
+    },
+    "SiglipImageProcessorPil": {"size": {"height": 24, "width": 24}, "do_rescale": False},
+}
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 130),
+    st.integers(1, 130),
+    st.sampled_from(list(PROCESSORS)),
+    st.sampled_from([int(kind) for kind in Image.Resampling]),
+)
+def test_pixels_are_those_of_image_processors_of_every_family_and_resample_kind(
+    width: int, height: int, name: str, resample: int
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    processor = getattr(transformers, name)(**PROCESSORS[name], resample=resample)
+    noise = np.random.default_rng(width * 131 + height).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    expected = processor(Image.fromarray(noise), return_tensors="np")["pixel_values"]
+    own = json.loads(processor.to_json_string())
+    pixels = decoder(1_000_000, **own).decode(images(encoded(Image.fromarray(noise))))
+    np.testing.assert_allclose(pixels, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_shortest_edge_is_met_to_the_pixel() -> None:
