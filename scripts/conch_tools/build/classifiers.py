@@ -1,7 +1,8 @@
 """What a text classifier is to its builder, whoever trained it: a network, its classes, its limits.
 
 A classifier of Hugging Face's form says in its config.json whether one class of many fits a text, or several at once;
-transformers' own pipeline reads it there, and so does the reference.
+transformers' own pipeline reads it there, and so does the reference. The same holds for classifiers of images, which
+image_classifiers.py describes with the functions here.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ def class_names(config: Any) -> list[str]:
 
 
 def fits_several(pipeline: Pipeline, config: Any) -> bool:
-    """Whether any number of classes may fit a text, as transformers decides it. Raises BuildError for a regression."""
+    """Whether any number of classes may fit, as transformers decides it. Raises BuildError for a regression."""
     if config.problem_type not in (None, ONE, SEVERAL):
         raise BuildError(
-            pipeline.name, f"its source is made for {config.problem_type}: text-classification needs classes to name"
+            pipeline.name, f"its source is made for {config.problem_type}: {pipeline.task} needs classes to name"
         )
     return bool(config.problem_type == SEVERAL or config.num_labels == 1)
 

@@ -1,4 +1,4 @@
-"""The model of a text pipeline's source, as PyTorch has it: whole, and with what it takes.
+"""The model of a pipeline's source, as PyTorch has it: whole, and with what it takes.
 
 transformers makes up at random the weights that a folder lacks, and says so in a warning at most; here such a folder is
 refused, whatever the pipeline's task.
@@ -6,8 +6,10 @@ refused, whatever the pipeline's task.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -26,10 +28,17 @@ def source_model(pipeline: Pipeline, auto: Any, kind: str, unread: str | None = 
     `kind` is what it must be, as it is called in a refusal; of what nobody reads, weights with `unread` in their names,
     any may be missing. Raises BuildError for a folder that is none.
     """
-    folder = source_folder(pipeline)
+    whole: PreTrainedModel = model_in(pipeline, source_folder(pipeline), auto, kind, unread)
+    return whole
+
+
+def model_in(pipeline: Pipeline, folder: Path, auto: Any, kind: str, unread: str | None = None) -> Any:
+    """The same of any folder."""
     try:
         # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-        model, loading = auto.from_pretrained(folder, attn_implementation="eager", output_loading_info=True)
+        model, loading = auto.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        )
     except (ValueError, OSError, RuntimeError, SafetensorError) as problem:
         said = first_line(problem)
         raise BuildError(pipeline.name, f"{folder} is no {kind} that transformers can load: {said}") from problem
@@ -41,8 +50,7 @@ def source_model(pipeline: Pipeline, auto: Any, kind: str, unread: str | None = 
             f"{folder} is no {kind}: it has no weights for {', '.join(missing[:SHOWN_WEIGHTS])}{more}, "
             "which transformers would make up at random",
         )
-    whole: PreTrainedModel = model.eval()
-    return whole
+    return model.eval()
 
 
 def require_positions(pipeline: Pipeline, max_tokens: int, positions: int) -> None:

@@ -52,9 +52,13 @@ def source_file(pipeline: Pipeline) -> Path:
 
 def model_config(pipeline: Pipeline) -> Any:
     """The source's config.json as transformers reads it. Raises BuildError for a kind of model that is not known."""
+    return config_in(pipeline, source_folder(pipeline))
+
+
+def config_in(pipeline: Pipeline, folder: Path) -> Any:
+    """The same of any folder."""
     from transformers import AutoConfig
 
-    folder = source_folder(pipeline)
     try:
         return AutoConfig.from_pretrained(folder)
     except (ValueError, KeyError, OSError) as problem:
