@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
+    BertConfig,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -29,7 +30,13 @@ from transformers import (
 )
 
 from conch_client import Client, InvalidInput
+from conch_tools.build.image_text import WORDS
+from conch_tools.build.pictures import FORMS, noise
 from conch_tools.build.run import build
+from conch_tools.check import check_repository, render
+from conch_tools.errors import BuildError
+from conch_tools.new.questions import answers
+from conch_tools.new.run import new_pipeline
 from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
@@ -179,7 +186,8 @@ def test_a_text_in_the_place_of_labels_is_refused_before_it_is_sent(client: Clie
 def random_clip(folder: Path) -> None:
     """A CLIPModel without training, of other sizes than Conch's own, that finds a text's end as OpenAI's files do: by
     its highest id, because their config names a wrong one."""
-    words = ["<unk>", "this", "is", "a", "photo", "of", ".", "cat", "dog", "bicycle", "house", "<begin>", "<end>"]
+    known = " ".join(["this is a photo of . house landscape daisy city night", *WORDS])
+    words = ["<unk>", *dict.fromkeys(known.split()), "<begin>", "<end>"]
     ids = {word: place for place, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -196,27 +204,68 @@ def random_clip(folder: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": 44}, crop_size={"height": 40, "width": 40}).save_pretrained(folder)
 
 
-def test_any_folder_with_a_clip_model_takes_the_place_of_conchs_own(
-    tmp_path: Path, make_settings: Any, start_triton: Any
-) -> None:
-    random_clip(tmp_path / "clip")
-    repository = tmp_path / "repository"
+@pytest.fixture(scope="module")
+def of_a_user(
+    tmp_path_factory: pytest.TempPathFactory, make_module_settings: Any, start_triton: Any
+) -> Iterator[tuple[Path, Client]]:
+    """A folder with a CLIPModel, and a server of it twice: in the place of Conch's own, and as `conch new` has it."""
+    root = tmp_path_factory.mktemp("clip")
+    folder, repository = root / "model", root / "repository"
+    random_clip(folder)
     for model in Settings().repository.glob("image_text*"):
         shutil.copytree(model, repository / model.name, ignore=shutil.ignore_patterns("1"))
-    image = Settings().repository / "image_text" / "samples" / "star.png"
     (repository / "image_text" / "pipeline.toml").write_text(
-        f'task = "{TASK}"\ndescription = "A model of the user."\n[source]\nfolder = "{tmp_path / "clip"}"\n'
+        f'task = "{TASK}"\ndescription = "A model of the user."\n[source]\nfolder = "{folder}"\n'
         '[[samples]]\ninput = { image = "samples/star.png", labels = ["cat", "dog"] }\nexpect = {}\n'
     )
-    pipelines = load_pipelines(repository)
-    assert build(make_settings(repository), pipelines, print) == ["image_text"]
-    server = start_triton(repository, models=models_of(pipelines))
-    load: Any = pipeline
-    reference = load(TASK, model=str(tmp_path / "clip"))
-    labels = ["cat", "dog", "bicycle", "a house", "a dog of a house"]
+    settings = make_module_settings(root, repository)
+    new_pipeline(settings, answers("pictures", {"task": TASK, "source": str(folder)}, None))
+    assert sorted(build(settings, load_pipelines(repository), print)) == ["image_text", "pictures"]
+    server = start_triton(repository, models=models_of(load_pipelines(repository)))
     with Client(server.grpc_url) as client:
-        answer = client.match(image, labels)
-        with pytest.raises(InvalidInput, match="the model's limit is 20"):
-            client.match(image, ["dog " * 20])
-    for each in reference(str(image), candidate_labels=labels):
-        assert answer.scores[each["label"]] == pytest.approx(each["score"], abs=TOLERANCE)
+        yield folder, client
+
+
+@pytest.mark.parametrize("name", ["image_text", "pictures"])
+def test_any_folder_with_a_clip_model_is_served_as_transformers_answers(
+    of_a_user: tuple[Path, Client], name: str
+) -> None:
+    folder, client = of_a_user
+    load: Any = pipeline
+    reference = load(TASK, model=str(folder))
+    labels = ["cat", "dog", "bicycle", "a house", "a dog of a house"]
+    for form in FORMS.values():
+        raw = form(noise(90, 60, 1))
+        (scores,) = scores_of(client, name, raw, labels)
+        wanted = reference(Image.open(io.BytesIO(raw)), candidate_labels=labels)
+        assert scores == pytest.approx({each["label"]: each["score"] for each in wanted}, abs=TOLERANCE)
+    with pytest.raises(InvalidInput, match="the model's limit is 20"):
+        scores_of(client, name, raw, ["dog " * 20])
+
+
+def scores_of(client: Client, name: str, image: bytes, labels: Sequence[str]) -> list[dict[str, float]]:
+    answer = client.infer(name, inputs=batch([image], [labels]))
+    return [
+        dict(zip(row, scores, strict=True))
+        for row, scores in zip(answer["label"].tolist(), answer["score"].tolist(), strict=True)
+    ]
+
+
+def test_what_conch_new_writes_has_no_faults_and_samples_that_hold(of_a_user: tuple[Path, Client]) -> None:
+    folder, client = of_a_user
+    repository = folder.parent / "repository"
+    assert render(check_repository(repository, Settings().backends)) == "no faults found"
+    (pictures,) = load_pipelines(repository, ["pictures"])
+    for sample in pictures.samples:
+        raw = (pictures.folder / sample.input["image"]).read_bytes()
+        (scores,) = scores_of(client, "pictures", raw, sample.input["labels"])
+        assert sample.expect == {"label": next(iter(scores))}
+
+
+def test_a_folder_without_a_clip_model_is_refused_and_leaves_nothing_behind(tmp_path: Path, make_settings: Any) -> None:
+    BertConfig().save_pretrained(tmp_path / "model")
+    (tmp_path / "repository").mkdir()
+    settings = make_settings(tmp_path / "repository")
+    with pytest.raises(BuildError, match="its source is of the architecture `bert`, not clip"):
+        new_pipeline(settings, answers("pictures", {"task": TASK, "source": str(tmp_path / "model")}, None))
+    assert not list(settings.repository.iterdir()) and not list(settings.state.iterdir())

@@ -7,7 +7,6 @@ with; the pixels and the image embeddings it is compared with on the way are tho
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import random
@@ -20,19 +19,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, CLIPModel
+from transformers import CLIPModel
 from transformers import pipeline as transformers_pipeline
 
-from conch_steps.errors import ModelConfigError
-from conch_steps.image_decoder import Preprocessing
 from conch_steps.image_text import DEFAULT_TEMPLATE
 from conch_steps.zero_shot import SLOT
+from conch_tools.build.encoders import model_in
+from conch_tools.build.image_processors import SourceProcessor, opened
 from conch_tools.build.image_text_quality import MatchAccuracy
+from conch_tools.build.pictures import pictures
 from conch_tools.build.quality import Quality
 from conch_tools.build.ragged import OPSET, export_ragged
 from conch_tools.build.reference import CORPUS_SIZE, Item, Reference, Rows, StepAnswers, byte_item, texts_of
-from conch_tools.build.sources import source_folder
+from conch_tools.build.sources import config_in, source_folder
 from conch_tools.build.staging import Staged
 from conch_tools.build.step_config import step_parameters
 from conch_tools.build.text import fast_tokenizer
@@ -41,8 +40,8 @@ from conch_tools.pipelines import Pipeline
 from conch_tools.training import ImageTextTraining, image_text_training
 
 WORDS = ("cat", "dog", "bicycle", "red circle", "naïve café", "東京 🙂", "nothing at all")
-SIDES = (31, 48, 49, 64, 97, 150, 224, 301)
-"""Of the parity images, some with a rounding trap in the resize."""
+CLIP = "clip"
+"""The architecture, in the words of a config.json."""
 
 
 class ImageSide(torch.nn.Module):
@@ -83,17 +82,22 @@ class ImageTextBuilder:
         if pipeline.source.training is not None:
             self._training = image_text_training(pipeline.source.training)
         self._folder = source_folder(pipeline) if self._training is None else self._training.folder
-        kind = AutoConfig.from_pretrained(self._folder).model_type
-        if kind != "clip":
-            raise BuildError(pipeline.name, f"{self._folder} holds a model of type {kind}, not clip")
-        # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
-        self._model = CLIPModel.from_pretrained(self._folder, dtype=torch.float32, attn_implementation="eager").eval()
+        require_clip(pipeline, config_in(pipeline, self._folder))
+        self._model = model_in(pipeline, self._folder, CLIPModel, "CLIP model")
         self._tokenizer = fast_tokenizer(pipeline, self._folder)
-        self._processor = AutoImageProcessor.from_pretrained(self._folder)
+        self._processor = SourceProcessor(pipeline, self._folder)
+        side = self._model.config.vision_config.image_size
+        if self._processor.shape != (3, side, side):
+            raise BuildError(
+                pipeline.name,
+                f"its image processor makes pixels {list(self._processor.shape)}, its vision model takes "
+                f"{[3, side, side]}: its files do not belong together",
+            )
+        self._processor.require_same_pixels(self._pictures)
 
     def stage(self, staged: Staged) -> None:
         """Write decoder settings, both graphs, the tokenizer and what the match needs to know of the text side."""
-        self._write(staged, "decode", "preprocessor_config.json", self._preprocessing)
+        self._write(staged, "decode", "preprocessor_config.json", self._processor.settings)
         texts = self._model.config.text_config
         self._write(
             staged,
@@ -108,29 +112,36 @@ class ImageTextBuilder:
         self._export_vision(self._file(staged, "vision", "model.onnx"))
 
     def corpus(self) -> Sequence[Item]:
-        """The samples, then noise pictures of many sizes with one to all of the labels that fit the model."""
+        """The samples, then pictures of all forms with one to all of the labels that fit the model."""
         samples = [self._pipeline.sample_inputs(sample) for sample in self._pipeline.samples]
         known = dict.fromkeys([*itertools.chain.from_iterable(sample["labels"] for sample in samples), *WORDS])
         limit = self._model.config.text_config.max_position_embeddings
         words = [each for each in known if len(self._tokenizer(self._template.replace(SLOT, each)).input_ids) <= limit]
         chance = random.Random(len(words))
         items = [byte_item(image=sample["image"], labels=sample["labels"]) for sample in samples]
-        for number in range(CORPUS_SIZE - len(items)):
-            some = chance.sample(words, 1 + number % len(words))
-            items.append(byte_item(image=_noise(chance.choice(SIDES), chance.choice(SIDES), number), labels=some))
+        for number, picture in enumerate(self._pictures):
+            items.append(byte_item(image=picture, labels=chance.sample(words, 1 + number % len(words))))
         return items
 
     def reference(self, items: Sequence[Item]) -> Reference:
         """transformers' pipeline, one image at a time."""
         load: Any = transformers_pipeline  # its overloads know none of a task that is only known when it runs
-        ask = load(self._pipeline.task, model=self._model, tokenizer=self._tokenizer, image_processor=self._processor)
-        images = [Image.open(io.BytesIO(item["image"][0])).convert("RGB") for item in items]
-        pixels = [self._processor(images=image, return_tensors="pt")["pixel_values"] for image in images]
+        ask = load(
+            self._pipeline.task,
+            model=self._model,
+            tokenizer=self._tokenizer,
+            image_processor=self._processor.transformers,
+        )
+        pixels = [self._processor.pixels(item["image"][0]) for item in items]
         with torch.no_grad():
-            embeddings = [ImageSide(self._model)(each)[0].numpy() for each in pixels]
+            embeddings = [ImageSide(self._model)(torch.from_numpy(each[None]))[0].numpy() for each in pixels]
         answers = [
-            ask(image, candidate_labels=texts_of(item, "labels"), hypothesis_template=self._template)
-            for image, item in zip(images, items, strict=True)
+            ask(
+                opened(item["image"][0]),
+                candidate_labels=texts_of(item, "labels"),
+                hypothesis_template=self._template,
+            )
+            for item in items
         ]
         ranked: dict[str, Rows] = {
             "label": [np.array([each["label"].encode() for each in row], dtype=np.object_) for row in answers],
@@ -140,7 +151,7 @@ class ImageTextBuilder:
             library="transformers.pipeline",
             items=items,
             steps=[
-                StepAnswers(self._pipeline.step("decode"), {"pixels": [each[0].numpy() for each in pixels]}),
+                StepAnswers(self._pipeline.step("decode"), {"pixels": pixels}),
                 StepAnswers(self._pipeline.step("vision"), {"embedding": embeddings}),
                 StepAnswers(self._pipeline.step("match"), ranked),
             ],
@@ -154,14 +165,9 @@ class ImageTextBuilder:
         return MatchAccuracy(self._training.labels, self._training.heldout())
 
     @cached_property
-    def _preprocessing(self) -> Mapping[str, Any]:
-        """The image processor's settings with every default filled in: older files leave half of them out."""
-        settings: dict[str, Any] = json.loads(self._processor.to_json_string())
-        try:
-            Preprocessing.from_settings(settings)
-        except (ModelConfigError, ValueError, KeyError, TypeError) as problem:
-            raise BuildError(self._pipeline.name, f"its image processor cannot be served: {problem}") from problem
-        return settings
+    def _pictures(self) -> Sequence[bytes]:
+        """Of the corpus."""
+        return pictures(CORPUS_SIZE - len(self._pipeline.samples))
 
     @cached_property
     def _template(self) -> str:
@@ -191,6 +197,12 @@ class ImageTextBuilder:
         self._file(staged, role, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def require_clip(pipeline: Pipeline, config: Any) -> None:
+    """Raise BuildError for a config.json of another architecture."""
+    if config.model_type != CLIP:
+        raise BuildError(pipeline.name, f"its source is of the architecture `{config.model_type}`, not {CLIP}")
+
+
 def _open_dims(path: Path, names: Mapping[str, Mapping[int, str]]) -> None:
     """Declare dims as open, so that config.pbtxt need not know this model's sizes; the nodes keep theirs."""
     model = onnx.load(str(path))
@@ -198,13 +210,3 @@ def _open_dims(path: Path, names: Mapping[str, Mapping[int, str]]) -> None:
         for axis, name in names.get(tensor.name, {}).items():
             tensor.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.save(model, str(path))
-
-
-def _noise(width: int, height: int, seed: int) -> bytes:
-    """A PNG of coloured blocks with noise on them; the same for the same numbers."""
-    random_numbers = np.random.default_rng(seed)
-    blocks = np.kron(random_numbers.integers(0, 256, (4, 4, 3)), np.ones((1 + height // 4, 1 + width // 4, 1)))
-    noise = random_numbers.integers(-20, 21, (height, width, 3))
-    file = io.BytesIO()
-    Image.fromarray(np.clip(blocks[:height, :width] + noise, 0, 255).astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()

@@ -34,6 +34,8 @@ class Facts:
     """What a row of a tabular pipeline may hold."""
     samples: Sequence[Sample] = ()
     """What the samples send, where the layout cannot know it."""
+    largest_batch: int | None = None
+    """Where more would not fit through a container's shared memory."""
 
 
 # What reads a source is imported where it is needed, because it brings torch along.
@@ -41,19 +43,23 @@ class Facts:
 
 def text_classification(pipeline: Pipeline) -> Facts:
     """Of a Hugging Face sequence classifier."""
-    from conch_tools.build.classifiers import fits_several
-
     config = model_config(pipeline)
-    several = fits_several(pipeline, config)
     return Facts(
-        {
-            **_model_step("logits", config.num_labels),
-            "classes": config.num_labels,
-            "activation": "sigmoid" if several else "softmax",
-            "activation_comment": "Any number of classes may fit." if several else "One class of many fits.",
-        },
+        {**_model_step("logits", config.num_labels), **classes(pipeline, config)},
         Text(max_tokens=_tokens(pipeline, MOST_TOKENS)),
     )
+
+
+def classes(pipeline: Pipeline, config: Any) -> dict[str, object]:
+    """Of a classifier in Hugging Face's form: how many classes it has, and how its logits become scores."""
+    from conch_tools.build.classifiers import fits_several
+
+    several = fits_several(pipeline, config)
+    return {
+        "classes": config.num_labels,
+        "activation": "sigmoid" if several else "softmax",
+        "activation_comment": "Any number of classes may fit." if several else "One class of many fits.",
+    }
 
 
 def token_classification(pipeline: Pipeline) -> Facts:

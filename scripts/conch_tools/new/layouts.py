@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conch_tools.deployment import Priority
-from conch_tools.new import facts
+from conch_tools.new import facts, image_facts
 from conch_tools.new.facts import Facts
+from conch_tools.new.sample_pictures import daisy, landscape
 from conch_tools.pipelines import Pipeline, Sample, Task
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -26,6 +27,13 @@ DYNAMIC_BATCHING: Mapping[Priority, str] = {
 NO_DELAY = "dynamic_batching {}"
 TEXT_MODEL = "steps/ragged_text_model.pbtxt"
 TOKENIZER = "steps/text_tokenize.pbtxt"
+PIXEL_GATE = 1e-3
+"""Of the scores of images. Pixels are those of the source's own image processor, but which one that is depends on what
+is installed: with torchvision, transformers' pipelines resize with another arithmetic, of which a pixel is up to one
+grey level off and a score moves in its fourth decimal. A tighter gate would tell the two libraries apart, not a sound
+pipeline from a faulty one: the faults that there are (a crop, a resample kind, a channel order) move scores by far
+more."""
+PICTURES = {"samples/landscape.png": landscape, "samples/daisy.png": daisy}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,10 @@ class Layout:
     description: str
     limit: str = ""
     """What [text] in pipeline.toml remarks."""
+    files: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    """What the samples name: content by path in the pipeline's folder."""
+    gate: float = 1e-4
+    """That a number of an answer may be off from the reference library's."""
 
 
 LAYOUTS: Mapping[Task, Layout] = {
@@ -126,6 +138,33 @@ LAYOUTS: Mapping[Task, Layout] = {
         samples=({"features": {}},),
         description="Which class a row of named values belongs to.",
     ),
+    "image-classification": Layout(
+        ensemble="image_classification/ensemble.pbtxt",
+        steps={
+            "decode": "steps/image_decode.pbtxt",
+            "model": "steps/image_model.pbtxt",
+            "labels": "steps/class_labels.pbtxt",
+        },
+        facts=image_facts.image_classification,
+        samples=tuple({"image": path} for path in PICTURES),
+        description="Which class an image belongs to.",
+        files=PICTURES,
+        gate=PIXEL_GATE,
+    ),
+    "zero-shot-image-classification": Layout(
+        ensemble="zero_shot_image_classification/ensemble.pbtxt",
+        steps={
+            "decode": "steps/image_decode.pbtxt",
+            "vision": "steps/image_model.pbtxt",
+            "words": TEXT_MODEL,
+            "match": "steps/image_text_match.pbtxt",
+        },
+        facts=image_facts.zero_shot_image_classification,
+        samples=tuple({"image": path, "labels": ["a landscape", "a daisy", "a city at night"]} for path in PICTURES),
+        description="Which of the labels that you send fits an image.",
+        files=PICTURES,
+        gate=PIXEL_GATE,
+    ),
 }
 
 
@@ -144,12 +183,12 @@ def configurations(pipeline: Pipeline, found: Facts, priority: Priority) -> dict
     layout = LAYOUTS[pipeline.task]
     names = {
         "pipeline": pipeline.name,
-        "max_batch_size": MAX_BATCH_SIZE,
+        "max_batch_size": min(MAX_BATCH_SIZE, found.largest_batch or MAX_BATCH_SIZE),
         "dynamic_batching": DYNAMIC_BATCHING.get(priority, NO_DELAY),
         **found.filled_in,
     }
     templates = {pipeline.name: layout.ensemble, **{pipeline.step(role): file for role, file in layout.steps.items()}}
-    return {model: _filled(file, names) for model, file in templates.items()}
+    return {model: _filled(file, {"model": model, **names}) for model, file in templates.items()}
 
 
 def _filled(file: str, names: Mapping[str, object]) -> str:

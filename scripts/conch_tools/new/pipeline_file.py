@@ -28,7 +28,7 @@ def pipeline_file(
         _table("source", source),
         *([] if pipeline.text is None else [_table("text", pipeline.text.model_dump(), limit)]),
         *([_features(pipeline)] if pipeline.features else []),
-        "[gates]\nmax_abs_difference = 1e-4\n",
+        _table("gates", {"max_abs_difference": pipeline.gates.max_abs_difference}),
         "# What the source answers. A running pipeline that answers otherwise is not well: name samples that tell.",
         *(_sample(sent, expected) for sent, expected in samples),
     ]

@@ -22,6 +22,7 @@ from conch_tools.new.pipeline_file import pipeline_file
 from conch_tools.new.source import as_written, source_named
 from conch_tools.pipelines import (
     PIPELINE_FILE,
+    Gates,
     Pipeline,
     Sample,
     Source,
@@ -81,6 +82,9 @@ def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
     for model, text in configurations(drafted, facts, answers.deployment.priority).items():
         (repository / model).mkdir()
         (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
+    for path, content in LAYOUTS[answers.task].files.items():
+        (drafted.folder / path).parent.mkdir(exist_ok=True)
+        (drafted.folder / path).write_bytes(content())
     _write_pipeline_file(drafted, as_written(source, drafted.folder), [(each.input, {}) for each in drafted.samples])
     return drafted
 
@@ -95,6 +99,7 @@ def _pipeline(repository: Path, answers: Answers, source: Source) -> Pipeline:
         description=layout.description,
         source=source,
         samples=[Sample(input=sent, expect={}) for sent in layout.samples],
+        gates=Gates(max_abs_difference=layout.gate),
         deployment=answers.deployment,
     )
 
