@@ -62,9 +62,10 @@ NAMES: dict[str, Any] = {
 }
 SIZES = ((57, 90), (120, 64), (96, 96), (7, 5))
 """Width and height: wide, tall, square, and smaller than any model takes."""
-GREY_LEVEL = 1.0
-SOME_FEWER = 1e-3
-"""Of a grey level: rounding of the numbers, not of the pixels."""
+ROUNDING = 1e-3
+"""Of a grey level: of the numbers, not of the pixels."""
+OF_ANOTHER_LIBRARY = 2.0
+"""Grey levels between Pillow and torchvision, where tiny images are enlarged; one elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
     "convnext": Family(
         lambda: ConvNextForImageClassification(
             ConvNextConfig(
-                hidden_sizes=[8, 8, 12, 16], depths=[1, 1, 1, 1], patch_size=8, layer_scale_init_value=1.0, **NAMES
+                hidden_sizes=[8, 8, 12, 16], depths=[1, 1, 1, 1], patch_size=16, layer_scale_init_value=1.0, **NAMES
             )
         ),
         lambda: ConvNextImageProcessorPil(size={"shortest_edge": 384}, resample=1),
@@ -259,9 +260,9 @@ def test_samples_are_pictures_that_are_answered_as_the_source_does(repository: P
         assert sample.expect == {"label": best(scores)}
 
 
-@pytest.mark.parametrize(("backend", "tolerance"), [("pil", SOME_FEWER), ("torchvision", GREY_LEVEL + SOME_FEWER)])
+@pytest.mark.parametrize(("backend", "tolerance"), [("pil", ROUNDING), ("torchvision", OF_ANOTHER_LIBRARY + ROUNDING)])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_pixels_are_within_a_grey_level_of_the_models_own_image_processor(
+def test_pixels_are_those_of_the_models_own_image_processor(
     repository: Path, folders: Mapping[str, Path], name: str, backend: str, tolerance: float
 ) -> None:
     if backend != "pil":

@@ -3,8 +3,9 @@
 A step that makes other pixels than its model was trained on answers, and answers wrongly; no message would tell. So the
 step is held against the processor itself, on pictures of all forms: what it cannot do is refused when it is built.
 
-Pillow's version of a processor is taken, not torchvision's: its arithmetic is the step's, to the last bit of a grey
-level. torchvision's resize gives some pixels that are one level off.
+Pillow's version of a processor is taken, not torchvision's, where there are both: its arithmetic is the step's.
+torchvision's resize gives some pixels that are one grey level off, or two where a small image is enlarged by a bicubic
+or Lanczos filter.
 """
 
 from __future__ import annotations
