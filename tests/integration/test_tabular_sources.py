@@ -31,6 +31,7 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.semi_supervised import LabelPropagation
 from sklearn.svm import LinearSVC
 
 from conch_client import Client
@@ -55,6 +56,8 @@ CALLERS = 16
 ADDED_AT_ONCE = 2
 LIMIT_S = 600.0
 COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+WRITTEN = ["sepal_length__cm_", "sepal_width__cm_", "petal_length__cm_", "petal_width__cm_"]
+"""As skl2onnx names the inputs of a graph."""
 NUMBERED = [f"feature_{index}" for index in range(4)]
 SPECIES = ["setosa", "versicolor", "virginica"]
 GARDENS = ["north", "south", "west"]
@@ -155,7 +158,7 @@ def sources(folder: Path) -> dict[str, Kind]:
     return {
         "zipmap": Kind(str(folder / "zipmap.onnx"), False, NUMBERED, SPECIES, of(linear)),
         "plain": Kind(str(folder / "plain.onnx"), False, NUMBERED, ["0", "1", "2"], of(forest)),
-        "by_column": Kind(str(folder / "columns.onnx"), False, COLUMNS, ["0", "1"], of(by_column, COLUMNS)),
+        "by_column": Kind(str(folder / "columns.onnx"), False, WRITTEN, ["0", "1"], of(by_column, COLUMNS)),
         "network": Kind(str(folder / "network.onnx"), False, NUMBERED, ["class_0", "class_1", "class_2"], logits),
         "boosted": Kind(str(folder / "boosted.joblib"), True, COLUMNS, SPECIES, of(named, COLUMNS)),
         "garden": Kind(
@@ -289,6 +292,8 @@ def write_bad(folder: Path, name: str) -> Path:
         joblib.dump(LogisticRegression(), file)
     elif name == "margins.joblib":
         joblib.dump(LinearSVC().fit(single, species), file)
+    elif name == "spreading.joblib":
+        joblib.dump(LabelPropagation().fit(single, species), file)
     elif name == "elsewhere.pkl":
         file.write_bytes(b"cnowhere_to_be_found\nModel\n.")
     elif name == "tree.skops":
@@ -316,6 +321,7 @@ def write_bad(folder: Path, name: str) -> Path:
         ("regression.joblib", True, "LinearRegression, which is no classifier"),
         ("unfitted.joblib", True, "was not fitted"),
         ("margins.joblib", True, "has no predict_proba: wrap it in CalibratedClassifierCV"),
+        ("spreading.joblib", True, "skl2onnx cannot convert the LabelPropagation"),
         ("elsewhere.pkl", True, "needs the module nowhere_to_be_found"),
         ("list.joblib", True, "holds a list, which is no scikit-learn model"),
         ("tree.skops", False, "does not know to be safe: sklearn.tree._tree.Tree"),

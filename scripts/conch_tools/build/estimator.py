@@ -36,6 +36,8 @@ class SklearnClassifier:
     runs_code: bool
     columns: Sequence[Column]
     labels: Sequence[str]
+    converted: bytes
+    """What skl2onnx made of it, an ONNX file."""
     notes: Sequence[str]
     origin: Mapping[str, str]
     library: str = "scikit-learn"
@@ -47,9 +49,8 @@ class SklearnClassifier:
         return np.asarray(scores, dtype=np.float32)
 
     def graph(self, output: Scores) -> ModelProto:
-        """What skl2onnx makes of the model. Raises BuildError for a kind of model that it does not know."""
-        _, _, converted = _asked(self.pipeline, self.file, self.runs_code, opsets=OPSETS)
-        model = onnx.load_from_string(converted or b"")
+        """What skl2onnx made of the model."""
+        model = onnx.load_from_string(self.converted)
         inputs = [
             GraphInput(each.name, each.type.tensor_type.elem_type, each.type.tensor_type.shape.dim[1].dim_value)
             for each in inputs_of(model.graph)
@@ -64,7 +65,8 @@ def read_estimator(
 ) -> SklearnClassifier:
     """The classifier in a file, whose columns MLflow's `signature` may name: types by name, none where it has none.
 
-    Raises BuildError for a pickle that is not trusted, and saying what the file is instead of a classifier.
+    Raises BuildError for a pickle that is not trusted, for a kind of model that skl2onnx does not know, and saying
+    what the file is instead of a classifier.
     """
     if file.suffix in PICKLES and not runs_code:
         raise BuildError(
@@ -72,12 +74,14 @@ def read_estimator(
             f"{file} is a pickle: loading it runs any code that is in it. If you trust who made it, set "
             "runs_code = true in [source], or give --trust to conch new; or save it by skops.io.dump",
         )
-    told, _, _ = _asked(pipeline, file, runs_code)
+    # All at once: a process that has loaded scikit-learn is the dearest part.
+    told, _, converted = _asked(pipeline, file, runs_code, opsets=OPSETS)
     columns = [Column(each["name"], each["values"], usual=each["usual"]) for each in told["columns"]]
     if signature:
         columns = _as_signed(pipeline, file, columns, signature)
     require_usable(pipeline, columns, told["labels"])
-    return SklearnClassifier(pipeline, file, runs_code, columns, told["labels"], _notes(file, runs_code, told), origin)
+    notes = _notes(file, runs_code, told)
+    return SklearnClassifier(pipeline, file, runs_code, columns, told["labels"], converted or b"", notes, origin)
 
 
 def _asked(
