@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conch_tools.build.sources import describe_source, source_folder
+from conch_tools.build.sources import describe_source, source_file, source_folder
 from conch_tools.errors import BuildError, RepositoryError
 from conch_tools.pipelines import Gates, circle_of_uses, load_pipeline, load_pipelines, models_of
 
@@ -40,6 +40,23 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
     assert describe_source(pipeline) == {"uses": "other"}
 
 
+FILE = SOUND.replace('package = "some-model"', 'file = "../models/model.onnx"')
+
+
+def test_a_file_is_looked_for_from_the_pipeline_s_folder_and_told_by_its_hash(tmp_path: Path) -> None:
+    pipeline = load_pipeline(write(tmp_path / "repository", "mood", FILE))
+    with pytest.raises(BuildError, match=r"source\.file: there is no file"):
+        describe_source(pipeline)
+    model = tmp_path / "repository" / "models" / "model.onnx"
+    model.parent.mkdir()
+    model.write_bytes(b"first")
+    assert source_file(pipeline) == model
+    first = describe_source(pipeline)
+    model.write_bytes(b"second")
+    assert first["file"] == "../models/model.onnx"
+    assert first["sha256"] != describe_source(pipeline)["sha256"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -52,6 +69,11 @@ def test_a_pipeline_that_uses_another_needs_no_source_of_its_own(tmp_path: Path)
         (SOUND.replace("package", "packege"), "source.packege"),
         (SOUND.replace('package = "some-model"', ""), "name an origin"),
         (SOUND.replace("[[samples]]", 'hub = "a/b"\n[[samples]]'), "name one origin, not hub and package"),
+        (
+            SOUND.replace("[[samples]]", 'mlflow = "models:/a/1"\n[[samples]]'),
+            "name one origin, not package and mlflow",
+        ),
+        (SOUND.replace('package = "some-model"', 'mlflow = "a/1"'), "source.mlflow"),
         (SOUND.replace("some-model", "some/model"), "source.package"),
         (SOUND.replace("some-model", ""), "source.package"),
         (SOUND.split("[[samples]]")[0], "samples"),
