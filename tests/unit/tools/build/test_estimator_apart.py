@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from conch_tools.build.estimator_apart import Refusal, categories_of, loaded, usual_of
+from conch_tools.build.estimator_apart import Refusal, answered, categories_of, loaded, usual_of
 
 TABLE = pd.DataFrame(
     {
@@ -85,6 +85,19 @@ def test_a_skops_file_of_unknown_types_needs_a_word(tmp_path: Path) -> None:
 def test_a_plain_skops_file_needs_none(tmp_path: Path) -> None:
     skops.io.dump(fitted((StandardScaler(), ["age"])), tmp_path / "model.skops")
     assert loaded(tmp_path / "model.skops", runs_code=False).classes_.tolist() == [0, 1]
+
+
+def test_another_version_of_scikit_learn_that_saved_a_model_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.joblib"
+    request = {"file": str(file), "runs_code": True, "opsets": None}
+    joblib.dump(LogisticRegression().fit(TABLE[["age"]], BOUGHT), file)
+    assert answered(request, tmp_path)["made_with"] is None
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn.base.__version__", "1.2.3")
+        joblib.dump(LogisticRegression().fit(TABLE[["age"]], BOUGHT), file)
+    assert answered(request, tmp_path)["made_with"] == "1.2.3"
 
 
 def test_the_process_apart_starts_without_what_starts_threads() -> None:
