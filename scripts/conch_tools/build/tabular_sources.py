@@ -28,7 +28,9 @@ def tabular_model(pipeline: Pipeline) -> TabularModel:
     folder = Path(tempfile.mkdtemp(prefix="conch-mlflow-"))
     try:
         stored = fetched(pipeline.name, uri, folder)
-        model = _read(pipeline, stored.file, stored.columns, {"mlflow_version": stored.version})
+        model = _read(
+            pipeline, stored.file, stored.columns, {"mlflow_version": stored.version} if stored.version else {}
+        )
     except BaseException as problem:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(problem, BuildError):
