@@ -48,6 +48,7 @@ NAMES = (
     "output",
     "output_dims",
     "columns",
+    "pixels",
     "classes",
     "activation",
     "activation_comment",
