@@ -118,11 +118,12 @@ def test_all_problems_of_a_row_are_told_at_once_and_many_in_short() -> None:
 
 def test_a_row_of_unknown_names_is_refused_without_looking_for_each_that_was_meant() -> None:
     names = {f"heigh{number}": 1 for number in range(4000)}
-    began = time.perf_counter()
+    # Processor time, and of this thread: other work on the machine does not count.
+    began = time.thread_time()
     assert refusal(names).endswith("; and 3996 more")
     twice = json.dumps(names)[:-1] + ', "heigh3999": 2}'
     assert refusal(twice).endswith('names "heigh3999" twice')
-    assert time.perf_counter() - began < 0.25
+    assert time.thread_time() - began < 0.25
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ from conch_tools.settings import Settings
 SETTINGS = Settings()
 
 
+UNUSED = {"mask_filler"}
+"""Backends of ours that no model of the repository has; `conch new` writes models with them."""
+
+
 def test_every_backend_of_the_project_has_a_victim() -> None:
     backends = {folder.parent.name for folder in SETTINGS.backends.glob("*/model.py")}
-    assert {victim.backend for victim in victims(SETTINGS)} == backends
+    assert {victim.backend for victim in victims(SETTINGS)} == backends - UNUSED
 
 
 def test_a_kind_stands_for_its_first_step_and_a_step_for_itself() -> None:

@@ -132,13 +132,13 @@ def in_another_order_of_channels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (without_weights, "cannot load the model in .*: .*model.safetensors"),
-        (damaged, "cannot load the model in .*: .*header"),
+        (without_weights, "is no image classifier that transformers can load: .*model.safetensors"),
+        (damaged, "is no image classifier that transformers can load: .*header"),
         (of_another_architecture, "architecture `bert`, of which transformers has no image classifier"),
         (of_no_architecture, "transformers cannot read .*config.json: .*`made_up`"),
         (without_processor, "transformers finds no image processor in "),
         (without_head, r"is no image classifier: it has no weights for classifier\.1\.bias, classifier\.1\.weight, "),
-        (of_another_size, "cannot load the model in .*: "),
+        (of_another_size, "is no image classifier that transformers can load: "),
         (for_a_regression, "its source is made for regression: image-classification needs classes to name"),
         (of_grey_images, r"does not take the pixels \[3, 32, 32\] that its preprocessing makes: "),
         (of_any_size, "TextNetImageProcessor, cannot be served: it makes pixels of any height and width"),
