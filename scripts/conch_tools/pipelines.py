@@ -41,7 +41,7 @@ Task = Literal[
 Json: TypeAlias = Any
 """Whatever TOML can say: text, numbers, lists and tables of these."""
 
-ORIGINS = ("hub", "folder", "package", "file", "mlflow")
+ORIGINS = ("hub", "folder", "package", "module", "file", "mlflow")
 """Where a model may come from; each is a field of [source]."""
 PIPELINE_FILE = "pipeline.toml"
 FIRST_VERSION = "1"
@@ -52,7 +52,7 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where the model comes from: exactly one of hub, folder, package, file and mlflow, or a training alone.
+    """Where the model comes from: exactly one of hub, folder, package, module, file and mlflow, or a training alone.
 
     A pipeline that only puts to use what others answer has none.
     """
@@ -65,6 +65,8 @@ class Source(_Strict):
     """Local folder in Hugging Face's form; relative paths start at the pipeline's own folder."""
     package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """Installed Python package whose `model` folder has that form."""
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """`package.module:function` of Python, which returns a torch.nn.Module. It runs when the pipeline is built."""
     file: Path | None = None
     """A model in one file, of the kind that its name ends with; relative paths start at the pipeline's own folder."""
     mlflow: Annotated[str, Field(pattern=r"^models:/[^/]")] | None = None
@@ -92,6 +94,15 @@ class Text(_Strict):
 
     max_tokens: Annotated[int, Field(ge=2)]
     """Longer texts are truncated to this many tokens, special tokens included."""
+
+
+class Image(_Strict):
+    """What an image classifier is told whose source says neither: a PyTorch module or TorchScript."""
+
+    labels: Annotated[Sequence[Annotated[str, Field(pattern=r"^[^\n]+$")]], Field(min_length=1)]
+    """Names of the classes, in the order of the logits."""
+    preprocessing: Mapping[str, Json]
+    """How pixels are made of an image, in the words of a preprocessor_config.json."""
 
 
 class NumericFeature(_Strict):
@@ -200,6 +211,7 @@ class Pipeline(_Strict):
     samples: Annotated[Sequence[Sample], Field(min_length=1)]
     gates: Gates = Gates()
     text: Text | None = None
+    image: Image | None = None
     features: Mapping[str, Feature] = {}
     """What a row of a tabular pipeline may hold, in the order of the model's columns."""
     members: Mapping[str, Annotated[FiniteFloat, Field(ge=0)]] = {}

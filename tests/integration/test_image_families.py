@@ -9,7 +9,9 @@ The models are small and without training, and made here; what a published one h
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ from transformers.image_utils import load_image
 
 from conch_client import Client
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
+from conch_tools.build.image_classifiers import PixelLogits
 from conch_tools.build.pictures import FORMS, noise
 from conch_tools.build.run import build
 from conch_tools.check import check_repository, render
@@ -151,6 +154,57 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save(family, root / name) for name, family in FAMILIES.items()}
 
 
+OF_TORCH = {"module": 'module = "network_of_a_test:network"', "scripted": 'file = "../../resnet.pt"'}
+"""The network of `resnet` as PyTorch has it, by the name of a pipeline."""
+CODE = """
+from transformers import AutoModelForImageClassification
+
+from conch_tools.build.image_classifiers import PixelLogits
+
+
+def network():
+    return PixelLogits(AutoModelForImageClassification.from_pretrained({folder!r}))
+"""
+BY_HAND = """
+task = "image-classification"
+description = "A network of PyTorch's."
+[source]
+{source}
+[image]
+labels = {labels}
+[image.preprocessing]
+do_resize = true
+size = {{ shortest_edge = 56 }}
+crop_pct = 0.875
+resample = 3
+do_rescale = true
+rescale_factor = 0.00392156862745098
+do_normalize = true
+image_mean = 0.5
+image_std = 0.5
+conversion = "pillow"
+[[samples]]
+input = {{ image = "samples/daisy.png" }}
+expect = {{}}
+"""
+
+
+def of_torch(repository: Path, folder: Path) -> None:
+    """Pipelines that are `resnet` but for their source, whose images and classes are told by hand."""
+    (repository.parent / "network_of_a_test.py").write_text(CODE.format(folder=str(folder)))
+    network = PixelLogits(ResNetForImageClassification.from_pretrained(folder)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(network, torch.zeros(2, 3, 56, 56)).save(repository.parent / "resnet.pt")
+    for name, source in OF_TORCH.items():
+        for model in sorted(repository.glob("resnet*")):
+            copy = shutil.copytree(model, repository / model.name.replace("resnet", name))
+            config = (copy / "config.pbtxt").read_text()
+            (copy / "config.pbtxt").write_text(config.replace('"resnet', f'"{name}'))
+        told = BY_HAND.format(source=source, labels=json.dumps(LABELS, ensure_ascii=False))
+        (repository / name / "pipeline.toml").write_text(told)
+
+
 @pytest.fixture(scope="module")
 def repository(
     folders: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory, make_module_settings: Any
@@ -165,7 +219,10 @@ def repository(
 
     with ThreadPoolExecutor(2) as two:
         list(two.map(new, FAMILIES))
-    assert sorted(build(settings, load_pipelines(repository), print)) == sorted(FAMILIES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository.parent))
+        of_torch(repository, folders["resnet"])
+        assert sorted(build(settings, load_pipelines(repository), print)) == sorted([*FAMILIES, *OF_TORCH])
     return repository
 
 
@@ -216,11 +273,11 @@ def expected(folders: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
         found[name] = [
             {each["label"]: each["score"] for each in ask(Image.open(io.BytesIO(image)))} for image in IMAGES
         ]
-    return found
+    return found | dict.fromkeys(OF_TORCH, found["resnet"])
 
 
 @pytest.mark.parametrize("ask", [in_batches, as_concurrent_singles])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *OF_TORCH])
 def test_labels_and_scores_are_those_of_transformers(
     client: Client,
     expected: Mapping[str, list[dict[str, float]]],

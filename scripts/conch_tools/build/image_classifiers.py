@@ -16,6 +16,8 @@ import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
+from conch_steps.class_labels import ACTIVATION
+from conch_steps.errors import ModelConfigError
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
 from conch_tools.build.classifiers import Activation, class_names, fits_several, softmax
 from conch_tools.build.encoders import source_model
@@ -23,8 +25,10 @@ from conch_tools.build.image_processors import Pixels, SourceProcessor
 from conch_tools.build.pictures import pictures
 from conch_tools.build.reference import CORPUS_SIZE
 from conch_tools.build.sources import model_config, source_folder
+from conch_tools.build.step_config import step_parameters
+from conch_tools.build.torch_modules import torch_module
 from conch_tools.errors import BuildError, first_line
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 from conch_tools.training import image_training
 
 TRIED_ROWS = 2
@@ -64,7 +68,10 @@ class PixelLogits(torch.nn.Module):
 
 def image_classifier(pipeline: Pipeline) -> ImageClassifier:
     """The classifier of a pipeline's source. Raises BuildError when it is none, or none that the steps can serve."""
-    return _given(pipeline) if pipeline.source.training is None else _trained(pipeline.source.training)
+    source = pipeline.source
+    if source.training is not None:
+        return _trained(source.training)
+    return _given(pipeline) if source.module is None and source.file is None else _of_torch(pipeline)
 
 
 def _trained(name: str) -> ImageClassifier:
@@ -102,6 +109,34 @@ def _given(pipeline: Pipeline) -> ImageClassifier:
     )
 
 
+def _of_torch(pipeline: Pipeline) -> ImageClassifier:
+    file = pipeline.folder / PIPELINE_FILE
+    if pipeline.image is None:
+        raise BuildError(
+            pipeline.name, f"{file}: a module or a file tells no classes: name labels and preprocessing in [image]"
+        )
+    try:
+        preprocessing = Preprocessing.from_settings(pipeline.image.preprocessing)
+    except (ModelConfigError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise BuildError(pipeline.name, f"{file}: image.preprocessing: {problem}") from problem
+    if preprocessing.shape is None:
+        raise BuildError(pipeline.name, f"{file}: image.preprocessing: a batch needs a size, or a crop_size")
+    network = torch_module(pipeline)
+    _require_fit(pipeline, network, preprocessing.shape, pipeline.image.labels)
+    decoder = ImageDecoder(preprocessing)
+    several = step_parameters(pipeline, "labels").get(ACTIVATION.name) == "sigmoid"
+    return ImageClassifier(
+        library="PyTorch",
+        network=network,
+        labels=pipeline.image.labels,
+        scores=torch.sigmoid if several else softmax,
+        preprocessing=pipeline.image.preprocessing,
+        pixels=lambda raw: decoder.decode(np.array([[raw]], dtype=np.object_))[0],
+        corpus=pictures(CORPUS_SIZE),
+        heldout=(),
+    )
+
+
 def image_classifier_config(pipeline: Pipeline) -> Any:
     """The source's config.json. Raises BuildError for an architecture without an image classifier in transformers."""
     config = model_config(pipeline)
@@ -125,6 +160,11 @@ def _require_fit(
             pipeline.name,
             f"its network does not take the pixels {list(shape)} that its preprocessing makes: {first_line(problem)}",
         ) from problem
+    if not isinstance(logits, torch.Tensor):
+        raise BuildError(
+            pipeline.name,
+            f"its network answers {TRIED_ROWS} images with a {type(logits).__name__}, not with a tensor of logits",
+        )
     if logits.shape != (TRIED_ROWS, len(labels)):
         raise BuildError(
             pipeline.name,
