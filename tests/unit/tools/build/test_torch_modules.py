@@ -124,7 +124,7 @@ def test_another_file_is_another_source(folder: Path) -> None:
         ({"module": f"{MODULE}:no_module"}, SOUND, "returns a int, not a torch.nn.Module"),
         ({"module": f"{MODULE}:two_answers"}, SOUND, "answers 2 images with a tuple, not with a tensor of logits"),
         ({"module": f"{MODULE}:three_classes"}, SOUND, r"with \[2, 3\], but 2 classes are named"),
-        ({"file": Path("other.pt")}, SOUND, "source.file .*other.pt there is no file"),
+        ({"file": Path("other.pt")}, SOUND, "source.file: there is no file .*other.pt"),
         ({"file": Path("damaged.pt")}, SOUND, "damaged.pt is no TorchScript, as torch.jit.save writes it: "),
         (SOURCES[0], None, r"tells no classes: name labels and preprocessing in \[image\]"),
         (SOURCES[0], Image(labels=LABELS, preprocessing={}), "image.preprocessing: a batch needs a size"),
