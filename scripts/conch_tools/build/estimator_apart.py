@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conch_tools.build.apart_inside import ANSWER, GRAPH, PROBLEM, REQUEST, ROWS, SCORES, leave_network
+from conch_tools.errors import first_line
 from conch_tools.lifeline import die_with_parent
 
 SKOPS = ".skops"
@@ -85,7 +86,7 @@ def loaded(file: Path, runs_code: bool) -> Any:
     except ModuleNotFoundError as problem:
         raise Refusal(f"{file} needs the module {problem.name}, which is not installed here: install it") from problem
     except Exception as problem:
-        raise Refusal(f"{file} cannot be loaded: {type(problem).__name__}: {_first_line(problem)}") from problem
+        raise Refusal(f"{file} cannot be loaded: {type(problem).__name__}: {first_line(problem)}") from problem
 
 
 def _from_skops(file: Path, runs_code: bool) -> Any:
@@ -199,7 +200,7 @@ def _write_scores(estimator: Estimator, folder: Path) -> None:
         scores = estimator.model.predict_proba(table)
     except Exception as problem:
         raise Refusal(
-            f"its predict_proba refuses rows of numbers and known categories: {_first_line(problem)}"
+            f"its predict_proba refuses rows of numbers and known categories: {first_line(problem)}"
         ) from problem
     np.save(folder / SCORES, np.asarray(scores, dtype=np.float64), allow_pickle=False)
 
@@ -232,7 +233,7 @@ def _write_graph(estimator: Estimator, opsets: Mapping[str, int], folder: Path) 
             target_opset=opsets,
         )
     except Exception as problem:
-        raise Refusal(f"skl2onnx cannot convert the {_kind(estimator.model)}: {_first_line(problem)}") from problem
+        raise Refusal(f"skl2onnx cannot convert the {_kind(estimator.model)}: {first_line(problem)}") from problem
     (folder / GRAPH).write_bytes(converted.SerializeToString())
 
 
@@ -272,10 +273,6 @@ def _numbered(columns: int) -> list[str]:
 def _kind(model: Any) -> str:
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     return type(last).__name__
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
 
 
 if __name__ == "__main__":

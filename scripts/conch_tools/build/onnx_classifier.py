@@ -20,7 +20,7 @@ from conch_steps.onnx_backend.session import ort
 from conch_tools.build.tabular_graph import ML_DOMAIN, NUMBERS, GraphInput, inputs_of, served_graph
 from conch_tools.build.tabular_model import Column, Matrix, Scores, require_usable
 from conch_tools.check.rules.graph_version import NEWEST_OPSET, RUNTIME
-from conch_tools.errors import BuildError
+from conch_tools.errors import BuildError, first_line
 
 NEWEST_ML_OPSET = 5
 """Of ai.onnx.ml, which that runtime has as well."""
@@ -106,7 +106,7 @@ def _session(pipeline: str, file: Path) -> Any:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         # Its exceptions have no common root.
-        raise BuildError(pipeline, f"ONNX Runtime cannot load {file}: {_first_line(problem)}") from problem
+        raise BuildError(pipeline, f"ONNX Runtime cannot load {file}: {first_line(problem)}") from problem
 
 
 def _inputs(pipeline: str, file: Path, model: ModelProto) -> list[GraphInput]:
@@ -185,7 +185,7 @@ def _answers(
     except Exception as problem:
         raise BuildError(
             pipeline,
-            f"ONNX Runtime fails on {file} with {len(rows)} rows of {rows.shape[1]} columns: {_first_line(problem)}",
+            f"ONNX Runtime fails on {file} with {len(rows)} rows of {rows.shape[1]} columns: {first_line(problem)}",
         ) from problem
     if isinstance(answered, list):
         answered = np.array([[each[key] for key in keys] for each in answered], dtype=np.float32)
@@ -238,7 +238,3 @@ def _class_labels(node: NodeProto) -> list[Any]:
 
 def _plain(values: Sequence[Any]) -> list[Any]:
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().splitlines()[0]
