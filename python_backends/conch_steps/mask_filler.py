@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
-from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError, WrongAnswer
+from conch_steps.errors import InvalidInput, WrongAnswer
+from conch_steps.json_artifacts import read_artifact
 from conch_steps.parameters import (
     REQUEST_PARAMETERS,
     SEGMENT_TENSORS,
@@ -61,14 +62,7 @@ class MaskTokens:
     @classmethod
     def read(cls, path: Path) -> MaskTokens:
         """Raises ArtifactError or ModelConfigError."""
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing: run `conch build`")
-        try:
-            return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError, RecursionError) as problem:
-            raise ModelConfigError(
-                f"{path} must be a JSON object with mask, padding and cleans_up: {problem}"
-            ) from problem
+        return read_artifact(path, cls)
 
 
 MODEL = named("model", "the name of the masked language model to call")

@@ -6,7 +6,6 @@ tokenizer itself joins pairs; a pair over the limit loses the end of its premise
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from tokenizers import Encoding, Tokenizer
 
 from conch_steps.calls import MAX_ROWS
 from conch_steps.class_labels import softmax
-from conch_steps.errors import ArtifactError, InvalidInput, ModelConfigError
+from conch_steps.errors import InvalidInput, ModelConfigError
+from conch_steps.json_artifacts import read_artifact
 from conch_steps.parameters import REQUEST_PARAMETERS, SEGMENT_TENSORS, TOKEN_TENSORS, CalledModel, Declaration, named
 from conch_steps.text_tokenizer import TOKENIZER_FILE, read_tokenizer
 from conch_steps.zero_shot import LABELS_OF_A_TEXT, TEMPLATE, Question, ranked, require_rows
@@ -42,14 +42,7 @@ class EntailmentClasses:
     @classmethod
     def read(cls, path: Path) -> EntailmentClasses:
         """Raises ArtifactError or ModelConfigError."""
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing: run `conch build`")
-        try:
-            return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError, RecursionError) as problem:
-            raise ModelConfigError(
-                f"{path} must be a JSON object with entailment, contradiction and segments: {problem}"
-            ) from problem
+        return read_artifact(path, cls)
 
 
 def pair_tokenizer(file: Path) -> tuple[Tokenizer, int]:
