@@ -24,11 +24,13 @@ Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A table of pipeline.toml: a field that it does not know is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Replicas(_Strict):
+class Replicas(Strict):
     """Servers: to start with, and between which numbers the autoscaler may choose."""
 
     start: Count
@@ -42,7 +44,7 @@ class Replicas(_Strict):
         return self
 
 
-class Share(_Strict):
+class Share(Strict):
     """Of a machine's processors, or of its memory in GiB: what a server is promised, and what it may take."""
 
     request: Count
@@ -55,7 +57,7 @@ class Share(_Strict):
         return self
 
 
-class Target(_Strict):
+class Target(Strict):
     """What the autoscaler keeps each server at."""
 
     latency_ms: Count
@@ -66,7 +68,7 @@ class Target(_Strict):
     """Requests that wait for a batch."""
 
 
-class Deployment(_Strict):
+class Deployment(Strict):
     """The answers, and the sizes that follow."""
 
     application: Application

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from conch_tools.deployment import Deployment
+from conch_tools.deployment import Deployment, Strict
 from conch_tools.errors import PipelineFileError, RepositoryError
 
 if sys.version_info >= (3, 11):
@@ -47,11 +47,7 @@ PIPELINE_FILE = "pipeline.toml"
 FIRST_VERSION = "1"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where the model comes from: exactly one of hub, folder, package, module, file and mlflow, or a training alone.
 
     A pipeline that only puts to use what others answer has none.
@@ -89,14 +85,14 @@ class Source(_Strict):
         return any(getattr(self, name) is not None for name in (*ORIGINS, "training"))
 
 
-class Text(_Strict):
+class Text(Strict):
     """Limits of a text pipeline."""
 
     max_tokens: Annotated[int, Field(ge=2)]
     """Longer texts are truncated to this many tokens, special tokens included."""
 
 
-class Image(_Strict):
+class Image(Strict):
     """What an image classifier is told whose source says neither: a PyTorch module or TorchScript."""
 
     labels: Annotated[Sequence[Annotated[str, Field(pattern=r"^[^\n]+$")]], Field(min_length=1)]
@@ -105,7 +101,7 @@ class Image(_Strict):
     """How pixels are made of an image, in the words of a preprocessor_config.json."""
 
 
-class NumericFeature(_Strict):
+class NumericFeature(Strict):
     """A named number within bounds, which belong to it."""
 
     type: Literal["numeric"]
@@ -122,7 +118,7 @@ class NumericFeature(_Strict):
         return self
 
 
-class CategoricalFeature(_Strict):
+class CategoricalFeature(Strict):
     """A named value that is one of a few texts."""
 
     type: Literal["categorical"]
@@ -144,7 +140,7 @@ Feature = Annotated[NumericFeature | CategoricalFeature, Field(discriminator="ty
 """What a value of a table's row may be."""
 
 
-class Sample(_Strict):
+class Sample(Strict):
     """A request that shows the pipeline and proves it alive, with the answer it must give."""
 
     input: Mapping[str, Json]
@@ -158,7 +154,7 @@ class Sample(_Strict):
     """Whether the answer holds as long as the pipeline is well; false where data that changes at run time decides."""
 
 
-class Likeness(_Strict):
+class Likeness(Strict):
     """How far answers may be off from others. What it does not say must be the same."""
 
     max_abs_difference: Annotated[FiniteFloat, Field(gt=0)]
@@ -171,7 +167,7 @@ class Likeness(_Strict):
     """Of every vector."""
 
 
-class Gates(_Strict):
+class Gates(Strict):
     """What a build must reach; one that does not is refused."""
 
     max_abs_difference: Annotated[FiniteFloat, Field(gt=0)] = 1e-4
@@ -198,7 +194,7 @@ class Gates(_Strict):
         return None
 
 
-class Pipeline(_Strict):
+class Pipeline(Strict):
     """One pipeline.toml, with its name and folder."""
 
     name: str

@@ -27,6 +27,9 @@ DYNAMIC_BATCHING: Mapping[Priority, str] = {
 NO_DELAY = "dynamic_batching {}"
 TEXT_MODEL = "steps/ragged_text_model.pbtxt"
 TOKENIZER = "steps/text_tokenize.pbtxt"
+CLASS_LABELS = "steps/class_labels.pbtxt"
+IMAGE_DECODER = "steps/image_decode.pbtxt"
+IMAGE_MODEL = "steps/image_model.pbtxt"
 PIXEL_GATE = 1e-3
 """Of the scores of images. Reference and step make pixels with Pillow's arithmetic, alike to a hundredth of a grey
 level; but an image processor of which transformers has only torchvision's version is one level off at places, and of
@@ -60,7 +63,7 @@ class Layout:
 LAYOUTS: Mapping[Task, Layout] = {
     "text-classification": Layout(
         ensemble="text_classification/ensemble.pbtxt",
-        steps={"tokenize": TOKENIZER, "model": TEXT_MODEL, "labels": "steps/class_labels.pbtxt"},
+        steps={"tokenize": TOKENIZER, "model": TEXT_MODEL, "labels": CLASS_LABELS},
         facts=facts.text_classification,
         samples=(
             {"text": "The room was spotless and the staff could not have been kinder."},
@@ -131,7 +134,7 @@ LAYOUTS: Mapping[Task, Layout] = {
         steps={
             "features": "steps/tabular_features.pbtxt",
             "model": "steps/tabular_model.pbtxt",
-            "labels": "steps/class_labels.pbtxt",
+            "labels": CLASS_LABELS,
         },
         facts=facts.tabular_classification,
         # The model tells the names of the values; rows of them come with the facts.
@@ -141,9 +144,9 @@ LAYOUTS: Mapping[Task, Layout] = {
     "image-classification": Layout(
         ensemble="image_classification/ensemble.pbtxt",
         steps={
-            "decode": "steps/image_decode.pbtxt",
-            "model": "steps/image_model.pbtxt",
-            "labels": "steps/class_labels.pbtxt",
+            "decode": IMAGE_DECODER,
+            "model": IMAGE_MODEL,
+            "labels": CLASS_LABELS,
         },
         facts=image_facts.image_classification,
         samples=tuple({"image": path} for path in PICTURES),
@@ -154,8 +157,8 @@ LAYOUTS: Mapping[Task, Layout] = {
     "zero-shot-image-classification": Layout(
         ensemble="zero_shot_image_classification/ensemble.pbtxt",
         steps={
-            "decode": "steps/image_decode.pbtxt",
-            "vision": "steps/image_model.pbtxt",
+            "decode": IMAGE_DECODER,
+            "vision": IMAGE_MODEL,
             "words": TEXT_MODEL,
             "match": "steps/image_text_match.pbtxt",
         },
