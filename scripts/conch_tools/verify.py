@@ -33,7 +33,8 @@ class Verified:
 
 
 def verify(repository: Path, models: Sequence[str] = ()) -> list[Verified]:
-    """Every version folder of the repository, or of these models. Raises RepositoryError for a model that is not there.
+    """Every version folder of the repository, or of these models. Raises RepositoryError for a model that is not there,
+    and where there is nothing to compare.
 
     A folder without files has nothing to compare and is left out, as an ensemble's is.
     """
@@ -46,7 +47,11 @@ def verify(repository: Path, models: Sequence[str] = ()) -> list[Verified]:
         version for name in (models or there) for version in visible_folders(there[name]) if version.name.isdigit()
     ]
     with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        return [found for found in pool.map(_verified, versions) if found.files or found.problem]
+        found = [each for each in pool.map(_verified, versions) if each.files or each.problem]
+    if not found:
+        # A wrong or empty mount must not pass for a sound repository.
+        raise RepositoryError(f"{repository} holds no built files: run `conch build`, or set CONCH_REPOSITORY")
+    return found
 
 
 def _verified(version: Path) -> Verified:

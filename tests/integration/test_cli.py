@@ -159,6 +159,12 @@ def test_parity_wants_to_know_of_what(digits_alone: Settings, run_conch: RunConc
     assert one_message(run_conch("parity", settings=digits_alone)) == "name the pipelines to compare, or say --all"
 
 
+def test_new_says_what_to_do_where_nobody_answers_its_questions(digits_alone: Settings, run_conch: RunConch) -> None:
+    done = run_conch("new", "mood", settings=digits_alone)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "conch: nobody answers: say --task, --source and the rest as options, with --yes"
+
+
 def test_up_stays_until_ctrl_c_and_says_when_a_step_dies(
     digits_alone: Settings, start_conch: StartConch, wait_until: WaitUntil, tmp_path: Path
 ) -> None:

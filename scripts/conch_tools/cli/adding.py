@@ -9,6 +9,7 @@ import typer
 
 from conch_tools.cli.app import app, say
 from conch_tools.deployment import Application, Environment, Priority
+from conch_tools.errors import SettingsError
 from conch_tools.settings import load_settings
 
 
@@ -53,5 +54,8 @@ def new(
 
 def _ask(text: str, choices: Sequence[str], usual: str | None) -> str:
     among = f" ({', '.join(choices)})" if choices else ""
-    answer: str = typer.prompt(f"{text}{among}", default=usual, type=str)
+    try:
+        answer: str = typer.prompt(f"{text}{among}", default=usual, type=str)
+    except typer.Abort as nobody:
+        raise SettingsError("nobody answers: say --task, --source and the rest as options, with --yes") from nobody
     return answer.strip()

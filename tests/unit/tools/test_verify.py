@@ -87,3 +87,9 @@ def test_a_model_or_a_repository_that_is_not_there_is_refused(tmp_path: Path) ->
         verify(tmp_path, ["moody"])
     with pytest.raises(RepositoryError, match="there is no model repository"):
         verify(tmp_path / "nowhere")
+
+
+def test_nothing_to_compare_is_no_proof(tmp_path: Path) -> None:
+    (tmp_path / "ensemble" / "1").mkdir(parents=True)
+    with pytest.raises(RepositoryError, match="holds no built files"):
+        verify(tmp_path)
