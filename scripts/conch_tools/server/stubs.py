@@ -2,8 +2,8 @@
 
 Triton 2.51 does not notice that a stub died. While it loads, it waits for that stub for ever; afterwards health stays
 200, requests to its model fail, and nothing starts it again. The kernel tells through a pidfd the moment a process
-ends. One that Triton ended itself (a model was unloaded or loaded anew) is reaped by Triton right away; one that stays
-unreaped for a moment has died on its own.
+ends. One that Triton ended itself (a model was unloaded, loaded anew, or completed) exits with 0 and is reaped by
+Triton, at once where the machine is not busy; one that stays unreaped for a moment has died on its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import psutil
 
 STUB_NAME = "triton_python_backend_stub"
 REAPED_WITHIN_S = 0.2
+SOUND_END_REAPED_WITHIN_S = 5.0
+"""After an exit with 0, as Triton's own ends are: with many models to load on a busy machine it comes late to them."""
 LOOK_EVERY_S = 1.0
 """For stubs that are new since models were loaded."""
 
@@ -70,7 +72,8 @@ class Stubs:
             until = min(deadline, self._next_look, *self._suspects.values())
             for descriptor, _ in self._ends.poll(0 if died else max(0.0, until - time.monotonic()) * 1e3):
                 self._ends.unregister(descriptor)
-                self._suspects[descriptor] = time.monotonic() + REAPED_WITHIN_S
+                within = SOUND_END_REAPED_WITHIN_S if _ended_soundly(self._known[descriptor].pid) else REAPED_WITHIN_S
+                self._suspects[descriptor] = time.monotonic() + within
             died += self._judged()
             if died or time.monotonic() >= deadline:
                 return died
@@ -149,6 +152,14 @@ def _stub_of(process: psutil.Process) -> Stub | None:
         return None
     version = Path(command[1]).parent
     return Stub(process.pid, version.parent.name, version.name)
+
+
+def _ended_soundly(pid: int) -> bool:
+    """Whether an unreaped process exited with 0; proc(5) has the status as the last field of its stat."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").split()[-1]
+        return status == "0"
+    return False
 
 
 def _is_unreaped(pid: int, parent: int) -> bool:

@@ -26,7 +26,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(model: str) -> subprocess.Popen[bytes]:
         file = tmp_path / model / "3" / "model.py"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("read line")
+        file.write_text("read line; exit 0")
         command = ["/somewhere/triton_python_backend_stub", str(file), "region"]
         started.append(subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE))
         return started[-1]
@@ -76,6 +76,28 @@ def test_a_stub_that_is_reaped_did_not_die_on_its_own(start: Start, ours: Stubs)
     mood.kill()
     mood.wait()
     assert ours.wait(0.5) == []
+
+
+def test_one_that_exits_with_0_has_longer_to_be_reaped(start: Start, ours: Stubs) -> None:
+    mood = start("mood")
+    ours.look()
+    assert mood.stdin is not None
+    mood.stdin.close()
+    os.waitid(os.P_PID, mood.pid, os.WEXITED | os.WNOWAIT)
+    assert ours.wait(3 * stubs.REAPED_WITHIN_S) == []
+    mood.wait()
+    assert ours.wait(0.1) == []
+
+
+def test_one_that_exits_with_0_and_stays_unreaped_is_told_as_well(
+    start: Start, ours: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stubs, "SOUND_END_REAPED_WITHIN_S", 0.3)
+    mood = start("mood")
+    ours.look()
+    assert mood.stdin is not None
+    mood.stdin.close()
+    assert ours.wait(30) == [Stub(mood.pid, "mood", "3")]
 
 
 def test_a_stub_that_started_meanwhile_is_known_before_long(
