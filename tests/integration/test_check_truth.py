@@ -166,11 +166,6 @@ class Judge:
         self._triton = grpc.InferenceServerClient(server.grpc_url)
         self._admin = {f"triton-grpc-protocol-{ADMIN_HEADER}": server.admin_key}
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether the server has ended."""
-        return self._server.wait(0.0) is not None
-
     def refusal(self, model: str, *, asked: bool = True) -> str | None:
         """What Triton says when it is to load a model and, if it is `asked`, to answer; None when it does."""
         told = self._reason_in_log(model)
@@ -256,8 +251,8 @@ def _judge_tables(repository: Path, start_triton: StartTriton) -> dict[str, Verd
     with ThreadPoolExecutor(LOADED_AT_ONCE) as pool:
         list(pool.map(judged, together))
     for case in (case for case in together if case.name not in refusals):
-        if judge.is_gone:
-            judge = Judge(start_triton(repository, models=sorted(shared)))
+        # Not the server of before, which may be about to end: whoever gives no verdict on this one ends it alone.
+        judge = Judge(start_triton(repository, models=sorted(shared)))
         refusals[case.name] = judge.refusal(case.name, asked=case.asked)
     for case in (case for case in CASES.values() if case.alone):
         refusals[case.name] = _end_of(case, repository, start_triton)
