@@ -1,5 +1,7 @@
 """Reading a config.pbtxt: protobuf decides whether it is valid, `Mark`s say on which line each field stands.
 
+Protobuf's parser for Python takes some signs that Triton's, which is C++, refuses: these are looked for first.
+
 The Python parser of protobuf's text format keeps no positions, so a second, forgiving reader walks the same
 text and only notes where fields begin. It never judges: what it cannot follow it leaves out, and a finding
 then points to the nearest field around.
@@ -8,6 +10,7 @@ then points to the nearest field around.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +29,13 @@ _TOKEN = re.compile(
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
       | (?P<word>[\w.+-]+)
       | (?P<sign>.)""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_REFUSED_WORD = re.compile(r"\+|-?\d\w*_", re.ASCII)
+"""How numbers begin that are some to Python and none to C++: +8, 1_000."""
+_IN_ITS_PLACE = {"Zs": "a blank", "Pi": '`"`', "Pf": '`"`', "Pd": "`-`"}
+"""What is meant by signs that word processors and web pages put in, by their category in Unicode."""
+_BYTE_ORDER_MARK = "\ufeff"
 _OPENERS = {"{": "}", "<": ">"}
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<name>\w+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<name>\w+)')
@@ -84,8 +92,16 @@ class Unparsable:
     cure: str
 
 
+def text_of(file: Path) -> str:
+    """A file as Triton reads it: it minds no byte that is not UTF-8, be it in a comment or in a string, and ends lines
+    by a newline only. Raises OSError."""
+    return file.read_bytes().decode("utf-8", errors="replace")
+
+
 def parse(text: str) -> model_config_pb2.ModelConfig | Unparsable:
     """The configuration in a config.pbtxt, read as strictly as Triton reads it."""
+    if (refused := _refused_sign(text)) is not None:
+        return refused
     config = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, config)
@@ -105,13 +121,31 @@ def parse(text: str) -> model_config_pb2.ModelConfig | Unparsable:
 def read_config(file: Path) -> model_config_pb2.ModelConfig:
     """The configuration in a file. Raises RepositoryError, with the line at fault, for one that cannot be read."""
     try:
-        # Triton minds no byte that is not UTF-8, be it in a comment or in a string.
-        config = parse(file.read_text(encoding="utf-8", errors="replace"))
+        config = parse(text_of(file))
     except OSError as problem:
         raise RepositoryError(f"{file} cannot be read: {problem}") from problem
     if isinstance(config, Unparsable):
         raise RepositoryError(f"{file}:{config.line}: {config.sentence}: {config.cure}")
     return config
+
+
+def _refused_sign(text: str) -> Unparsable | None:
+    """The first sign outside of strings and comments that no text of protobuf has, and a zero byte anywhere."""
+    for token in _tokens(text):
+        sign = "\0" if "\0" in token.text else token.text
+        if sign == "\0" or (token.kind == "sign" and not (sign.isascii() and sign.isprintable())):
+            named = f"U+{ord(sign):04X} {unicodedata.name(sign, '')}".rstrip()
+            return Unparsable(token.line, token.column, f"{named} stands here, which protobuf refuses", _cure_of(sign))
+        if token.kind == "word" and _REFUSED_WORD.match(token.text):
+            return Unparsable(token.line, token.column, f"`{token.text}` is no number", "write digits alone")
+    return None
+
+
+def _cure_of(sign: str) -> str:
+    if sign == _BYTE_ORDER_MARK:
+        return "save the file as UTF-8 without a byte order mark"
+    meant = _IN_ITS_PLACE.get(unicodedata.category(sign))
+    return f"write {meant} in its place" if meant else "remove it; the file may be in another encoding than UTF-8"
 
 
 def _unknown_numbers(message: Message, mark: Mark) -> Iterator[tuple[EnumDescriptor, int, Mark]]:
@@ -214,7 +248,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     line, line_start = 1, 0
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or "sign"
-        if kind != "space":
+        if kind != "space" or "\0" in match[0]:
             yield _Token(kind, match[0], line, match.start() - line_start + 1)
         if newlines := match[0].count("\n"):
             line += newlines

@@ -20,7 +20,7 @@ from tritonclient.grpc import model_config_pb2
 from conch_tools.check.backends import ENSEMBLE, PYTHON, Backend, adaptor_of, resolve
 from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
-from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse
+from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse, text_of
 from conch_tools.errors import PipelineFileError, SettingsError
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline, load_pipeline, owner_of, pipeline_folders, visible_folders
 
@@ -254,8 +254,7 @@ def _load_model(
     config_file = config_file_of(folder, profile)
     config, positions, unparsable = model_config_pb2.ModelConfig(), Mark(1, 1), None
     if config_file.is_file():
-        # Triton minds no byte that is not UTF-8, be it in a comment or in a string.
-        text = config_file.read_text(encoding="utf-8", errors="replace")
+        text = text_of(config_file)
         parsed = parse(text)
         if isinstance(parsed, Unparsable):
             unparsable = parsed

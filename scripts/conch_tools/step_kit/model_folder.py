@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from conch_tools.check.pbtxt import Unparsable, parse
+from conch_tools.check.pbtxt import Unparsable, parse, text_of
 from conch_tools.errors import StepNotLoaded, in_words
 
 Config = dict[str, Any]
@@ -64,14 +64,13 @@ def read_config(folder: Path) -> Config:
     """Of a model or an ensemble. Raises StepNotLoaded for one that Triton could not read."""
     file = folder / "config.pbtxt"
     try:
-        parsed = parse(file.read_text(encoding="utf-8"))
+        parsed = parse(text_of(file))
     except FileNotFoundError:
         if not folder.is_dir():
             raise StepNotLoaded(f"there is no model folder {folder}: name one that holds a config.pbtxt") from None
         parsed = parse("")
-    except (OSError, UnicodeDecodeError) as problem:
-        said = in_words(problem) if isinstance(problem, OSError) else str(problem)
-        raise StepNotLoaded(f"{file} cannot be read: {said}") from problem
+    except OSError as problem:
+        raise StepNotLoaded(f"{file} cannot be read: {in_words(problem)}") from problem
     if isinstance(parsed, Unparsable):
         raise StepNotLoaded(f"{file}:{parsed.line}:{parsed.column}: {parsed.sentence}: {parsed.cure}")
     parsed.name = parsed.name or folder.name

@@ -65,6 +65,12 @@ def test_the_last_entry_of_a_map_counts_and_all_are_listed() -> None:
         ("dynamic_batching { }\nsequence_batching { }", 2, 1, "keep one of the two"),
         ("input [ { }", 1, 12, "correct the text here"),
         ('name: "m', 1, 7, "correct the text here"),
+        ("\ufeffname: 'm'", 1, 1, "save the file as UTF-8 without a byte order mark"),
+        ("name:\u00a0'm'", 1, 6, "write a blank in its place"),
+        ("# “a”\nname: “m”", 2, 7, 'write `"` in its place'),
+        ("input { dims: [ \u20131 ] }", 1, 17, "write `-` in its place"),
+        ("name: 'm' # \0", 1, 11, "the file may be in another encoding"),
+        ("max_batch_size: 1_000", 1, 17, "write digits alone"),
     ],
 )
 def test_a_refused_text_has_a_position_and_a_cure(text: str, line: int, column: int, cure: str) -> None:
@@ -72,6 +78,10 @@ def test_a_refused_text_has_a_position_and_a_cure(text: str, line: int, column: 
     assert isinstance(problem, Unparsable)
     assert (problem.line, problem.column) == (line, column)
     assert cure in problem.cure
+
+
+def test_strings_and_comments_hold_any_sign() -> None:
+    assert not isinstance(parse("name: 'a\u00a0“b”' # \ufeff \r \u2013"), Unparsable)
 
 
 def test_the_sentence_is_the_parsers_own_without_the_position() -> None:
