@@ -12,7 +12,8 @@ from conch_tools.check.adaptors import Adaptor, SourceFile, adaptors, source_fil
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name
 from conch_tools.check.rulebook import Rulebook
 from conch_tools.check.sources.effects import Fetch
-from conch_tools.check.sources.source import EXECUTE, MODEL_CLASS, Unreadable
+from conch_tools.check.sources.names import MODEL_CLASS
+from conch_tools.check.sources.source import EXECUTE, Unreadable
 
 SOURCE_FILES = Rulebook[SourceFile](source_files)
 ADAPTORS = Rulebook[Adaptor](adaptors)
@@ -75,7 +76,7 @@ def no_execute(adaptor: Adaptor) -> Iterator[Problem]:
         def execute(self, requests: list[Any]) -> list[Any]:
     """
     source = adaptor.source
-    if source.model_class is not None and source.execute is None and not source.model_class.bases:
+    if source.model_class is not None and source.execute is None and not source.model_class_inherits:
         methods = source.methods
         if EXECUTE not in methods:
             cure = cure_for_name(EXECUTE, methods, f"add `def {EXECUTE}(self, requests)`")

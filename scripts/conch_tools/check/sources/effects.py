@@ -13,6 +13,7 @@ from conch_tools.check.sources.names import Function
 from conch_tools.check.sources.source import UTILITIES, Source, argument, dotted, keyword
 
 _STUBS_OWN = frozenset({UTILITIES, "c_python_backend_utils"})
+_SEARCHED = "sys.path"
 _MODEL_LOADERS = ("from_pretrained", "snapshot_download", "hf_hub_download", "SentenceTransformer", "CrossEncoder")
 """Functions whose first argument is a folder, or a name on the Hugging Face hub, which they then fetch."""
 _PIPELINE = "pipeline"
@@ -65,7 +66,10 @@ class Effects:
 
     @cached_property
     def imports(self) -> tuple[Import, ...]:
-        """What is imported when the source is loaded, but not what it can do without or imports on a condition."""
+        """What is imported when the source is loaded, but not what it can do without or imports on a condition; nothing
+        of a source that looks for its modules where it says itself."""
+        if any(dotted(node) == _SEARCHED for node in self.source.of(ast.Attribute)):
+            return ()
         return tuple(
             Import(node, name)
             for node in self.source.nodes

@@ -12,9 +12,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from conch_tools.check.findings import Place
-from conch_tools.check.sources.names import Function, Names
+from conch_tools.check.sources.names import MODEL_CLASS, Function, Names
 
-MODEL_CLASS = "TritonPythonModel"
 EXECUTE = "execute"
 COMPLETION = "auto_complete_config"
 """The method by which a source completes its model's configuration before Triton checks it."""
@@ -25,6 +24,8 @@ _HANDED_IN = "pb_utils"
 """What the module is called where a function gets it as a parameter."""
 LOOKS_ONLY = frozenset({"len", "print", "isinstance", "range", "bool", "id", "str", "repr", "type", "hasattr"})
 """Functions that tell something of what they are given and keep nothing."""
+_DEFINES_ANYTHING = frozenset({"exec", "globals", "setattr", "__pyarmor__"})
+"""Functions by which a module gets names that do not stand in it."""
 KEPT = 512
 """Sources that are held in memory: a check reads a repository once for each profile."""
 
@@ -93,14 +94,19 @@ class Source:
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """What the model's class defines or binds, by name."""
+        """What the model's class defines or binds, also on a condition or from outside, by name."""
         body = self.model_class.body if self.model_class is not None else ()
-        return tuple(_defined(body))
+        inside = (node for statement in body for node in (statement, *_blocks_of(statement)))
+        given = (node for node in self.of(ast.Attribute) if isinstance(node.ctx, ast.Store))
+        outside = (node.attr for node in given if dotted(node.value) == MODEL_CLASS)
+        return (*_defined(inside), *outside)
 
     @property
     def model_class_inherits(self) -> bool:
         """Whether methods of the model's class can come from elsewhere."""
-        return self.model_class is None or bool(self.model_class.bases)
+        made = self.model_class
+        by_name = not {"__getattr__", "__getattribute__"}.isdisjoint(self.methods)
+        return made is None or by_name or bool(made.bases or made.keywords or made.decorator_list)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -109,7 +115,8 @@ class Source:
 
     def may_define(self, name: str) -> bool:
         """Whether a name of the module can come from elsewhere: an import, an assignment, a condition."""
-        return name in _defined(self.nodes) or "*" in _defined(self.nodes)
+        made = {dotted(call.func) for call in self.of(ast.Call) if self.function_of(call) is None}
+        return not {name, "*"}.isdisjoint(_defined(self.nodes)) or not made.isdisjoint(_DEFINES_ANYTHING)
 
     @cached_property
     def execute(self) -> Definition | None:
@@ -254,6 +261,15 @@ class Source:
         return iter(sorted(found, key=lambda call: (call.lineno, call.col_offset)))
 
 
+def _blocks_of(statement: ast.AST) -> Iterator[ast.AST]:
+    """What stands inside of `if`, `try` and their like; nothing of a function or a class."""
+    if not isinstance(statement, Definition | ast.ClassDef):
+        for inner in ast.iter_child_nodes(statement):
+            yield inner
+            if isinstance(inner, ast.stmt | ast.ExceptHandler | ast.match_case):
+                yield from _blocks_of(inner)
+
+
 def _defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """The names that statements bind; `*` for an import that names none."""
     for node in nodes:
@@ -261,7 +277,10 @@ def _defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
             case ast.Assign(targets=targets):
-                yield from (target.id for target in targets if isinstance(target, ast.Name))
+                inside = (node for target in targets for node in ast.walk(target))
+                yield from (
+                    node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                )
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
                 yield from (alias.asname or alias.name for alias in aliases)
 

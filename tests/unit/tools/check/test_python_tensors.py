@@ -22,6 +22,7 @@ return responses
 BY_NAME = "pb_utils.get_input_tensor_by_name"
 TENSOR = 'pb_utils.Tensor("y", x.as_numpy())'
 READ = 'x = pb_utils.get_input_tensor_by_name(request, "x")'
+READ_ALL = "for name in self.names:\n        x = pb_utils.get_input_tensor_by_name(request, name)"
 OPTIONAL = """\
 backend: "python"
 input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] optional: true }
@@ -54,6 +55,15 @@ sequence_batching {
         (READ, f"{READ}\n    try:\n        {BY_NAME}(request, 'z').as_numpy()\n    except AttributeError: pass", ""),
         ("    responses", "    torch.Tensor('z')\n    responses", ""),
         ("responses = []", "responses = []\ntest = pb_utils.Tensor('t', None)", ""),
+        (READ, READ_ALL, "    def initialize(self, args):\n        self.names = []\n        self.names.append(args)\n"),
+        (READ, READ_ALL, "    names = ['z']\n    def initialize(self, args):\n        self.names[:] = args\n"),
+        ('"x"', "NAME", "NAME = 'z'\ndef configure(args):\n    global NAME\n    NAME = args\n"),
+        ('"x"', "NAME", "NAME = 'z'\nmatch config:\n    case {'name': NAME}: pass\n"),
+        ('"x"', "NAME", "try:\n    from config import NAME\nexcept ImportError:\n    NAME = 'z'\n"),
+        ('"x"', "self.name", "    name = 'z'\n    def initialize(self, args):\n        setattr(self, 'name', args)\n"),
+        ('"x"', "self.name", "    name = 'z'\n    def initialize(self, args):\n        setattr(self, *args)\n"),
+        ('"x"', "self.name", "    name = 'z'\n    def initialize(self, args):\n        self.__dict__.update(args)\n"),
+        ('"x"', "spec.name", "@dataclass\nclass Spec:\n    name: str = 'z'\nspec = Spec(name='x')\n"),
     ],
 )  # fmt: skip
 def test_tensors_by_their_names_and_those_whose_names_nobody_can_tell_are_right(
