@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.abc import Loader, MetaPathFinder
@@ -11,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
+from conch_tools.check.sources.source import ADDED_AFTER_IMPORT
 from conch_tools.errors import ContractBroken
 from conch_tools.step_kit import exchange, metrics, model_config, tensors
 
@@ -79,6 +81,18 @@ def stand_in(step: Callable[[], Runtime]) -> ModuleType:
         TRITONSERVER_MEMORY_CPU=1,
     )
     return module
+
+
+@contextlib.contextmanager
+def without_what_comes_later(module: ModuleType) -> Iterator[None]:
+    """The module as a step finds it while its own code is imported: Triton completes it afterwards."""
+    later = {name: value for name, value in vars(module).items() if name in ADDED_AFTER_IMPORT}
+    for name in later:
+        delattr(module, name)
+    try:
+        yield
+    finally:
+        vars(module).update(later)
 
 
 def _logger(step: Callable[[], Runtime]) -> Any:

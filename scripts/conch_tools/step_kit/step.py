@@ -25,7 +25,15 @@ from conch_tools.step_kit.imports import StepImports
 from conch_tools.step_kit.metrics import Metrics
 from conch_tools.step_kit.model_folder import ModelFolder
 from conch_tools.step_kit.said import as_pybind_says
-from conch_tools.step_kit.stand_in import C_NAME, NAME, ModelControl, for_installed_packages, running, stand_in
+from conch_tools.step_kit.stand_in import (
+    C_NAME,
+    NAME,
+    ModelControl,
+    for_installed_packages,
+    running,
+    stand_in,
+    without_what_comes_later,
+)
 from conch_tools.step_kit.talk import Reply, Request
 from conch_tools.step_kit.tensors import Array, TritonModelException
 
@@ -158,7 +166,8 @@ class Step:
         return dict(json.loads(json.dumps(completed.as_dict())))
 
     def _python_model(self) -> Any:
-        module = self._imports.load(self._model.code)
+        with without_what_comes_later(self._imports(NAME)):
+            module = self._imports.load(self._model.code)
         if not hasattr(module, "TritonPythonModel"):
             raise TritonModelException(f"{self._model.code} has no class `TritonPythonModel`")
         return module.TritonPythonModel

@@ -87,7 +87,8 @@ def no_execute(adaptor: Adaptor) -> Iterator[Problem]:
 def package_not_installed(adaptor: Adaptor) -> Iterator[Problem]:
     """A source imports a package that is not installed here.
 
-    Triton loads the model only where the server's Python finds the package.
+    Triton loads the model only where the server's Python finds the package. Nothing is said of a source that changes
+    `sys.path`.
 
     Bad in `embed/1/model.py`:
 
@@ -155,6 +156,31 @@ def fetched_without_revision(adaptor: Adaptor) -> Iterator[Problem]:
                 what = f"`{fetch.function}` loads `{name}` from a hub in whatever revision stands there"
                 cure = "keep its files in the version folder and load them from there, or name a `revision`"
                 yield Problem(place, what, cure)
+
+
+@ADAPTORS.rule("PYS007", Severity.ERROR)
+def used_too_early(adaptor: Adaptor) -> Iterator[Problem]:
+    """A source uses a part of `triton_python_backend_utils` that is not there yet.
+
+    Triton imports the source first and then puts `Tensor`, `InferenceRequest`, `Logger` and others into the module: the
+    import fails where an annotation, a base class or a statement outside of all functions needs one of them.
+
+    Bad in `embed/1/model.py`:
+
+        def _answer(self, request: pb_utils.InferenceRequest) -> Any:
+
+    Good:
+
+        def _answer(self, request: "pb_utils.InferenceRequest") -> Any:
+
+    Instead of:
+
+        def _answer(self, request: Any) -> Any:
+    """
+    for node, name in adaptor.facts.effects.used_too_early:
+        cure = f"use `pb_utils.{name}` within functions, or put quotes around an annotation"
+        what = f"`{name}` is not in triton_python_backend_utils yet when this source is imported"
+        yield Problem(adaptor.source.place(node), what, cure)
 
 
 def _names_of(adaptor: Adaptor, fetch: Fetch) -> Iterator[tuple[str, Place]]:

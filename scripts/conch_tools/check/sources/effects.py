@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from conch_tools.check.sources.names import Function
-from conch_tools.check.sources.source import UTILITIES, Source, argument, dotted, keyword
+from conch_tools.check.sources.source import ADDED_AFTER_IMPORT, UTILITIES, Source, argument, dotted, keyword
 
 _STUBS_OWN = frozenset({UTILITIES, "c_python_backend_utils"})
 _SEARCHED = "sys.path"
@@ -78,8 +78,25 @@ class Effects:
             if name not in _STUBS_OWN and name not in sys.stdlib_module_names
         )
 
+    @cached_property
+    def used_too_early(self) -> tuple[tuple[ast.AST, str], ...]:
+        """Where the import of a source itself needs what is in the stub's module only afterwards, with its name."""
+        imports = (alias for node in self.source.of(ast.Import) for alias in node.names if alias.name == UTILITIES)
+        modules = {alias.asname or alias.name for alias in imports}
+        found: list[tuple[ast.AST, str]] = []
+        for node in _evaluated_on_import(self.source.tree):
+            match node:
+                case ast.ImportFrom(module=module, names=names) if module == UTILITIES:
+                    found += [(node, alias.name) for alias in names if alias.name in ADDED_AFTER_IMPORT]
+                case ast.Attribute(value=module, attr=name) if name in ADDED_AFTER_IMPORT and dotted(module) in modules:
+                    found.append((node, name))
+        return tuple(pair for pair in found if not self._is_optional(pair[0]))
+
+    def _is_optional(self, node: ast.AST) -> bool:
+        return any(isinstance(each, ast.Try | ast.If) for each in self.source.around(node))
+
     def _is_conditional(self, node: ast.AST) -> bool:
-        return any(isinstance(each, ast.Try | ast.If) or self._is_function(each) for each in self.source.around(node))
+        return self._is_optional(node) or any(map(self._is_function, self.source.around(node)))
 
     @staticmethod
     def _is_function(node: ast.AST) -> bool:
@@ -206,6 +223,28 @@ class Effects:
     def _with_temporary_files(self) -> frozenset[Function | None]:
         names = (node for node in self.source.of(ast.Name) if node.id == _TEMPORARY)
         return frozenset(map(self.source.function_of, names))
+
+
+def _evaluated_on_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """What Python evaluates when it imports a source: of a function its decorators, defaults and annotations only, and
+    the last not where they are put off."""
+    future = (node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__")
+    put_off = any(alias.name == "annotations" for node in future for alias in node.names)
+    waiting: list[ast.AST | None] = [tree]
+    while waiting:
+        match waiting.pop():
+            case ast.FunctionDef() | ast.AsyncFunctionDef() as function:
+                waiting += [*function.decorator_list, *function.args.defaults, *function.args.kw_defaults]
+                waiting += [] if put_off else [function.returns, *map(_annotation, ast.walk(function.args))]
+            case ast.Lambda(args=parameters):
+                waiting += [*parameters.defaults, *parameters.kw_defaults]
+            case ast.AST() as node:
+                yield node
+                waiting += ast.iter_child_nodes(node)
+
+
+def _annotation(node: ast.AST) -> ast.AST | None:
+    return node.annotation if isinstance(node, ast.arg) else None
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:

@@ -19,6 +19,14 @@ COMPLETION = "auto_complete_config"
 """The method by which a source completes its model's configuration before Triton checks it."""
 UTILITIES = "triton_python_backend_utils"
 """The module that Triton's stub gives to a model."""
+ADDED_AFTER_IMPORT = frozenset(
+    {
+        "InferenceRequest", "InferenceResponse", "Logger", "MetricFamily", "PreferredMemory", "Tensor",
+        "TRITONSERVER_MEMORY_CPU", "TRITONSERVER_MEMORY_GPU", "TritonError", "TritonModelException",
+        "get_model_dir", "is_model_ready", "load_model", "unload_model",
+    }
+)  # fmt: skip
+"""What is in that module only once the model's own one has been imported."""
 
 _HANDED_IN = "pb_utils"
 """What the module is called where a function gets it as a parameter."""

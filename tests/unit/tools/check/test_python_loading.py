@@ -18,6 +18,7 @@ output { name: "y" data_type: TYPE_FP32 dims: [ 4 ] }
 ENVIRONMENT = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY" } }'
 NAME = 'parameters { key: "tokenizer" value { string_value: "org/net-base" } }'
 EXECUTE = "    def execute(self, requests):\n        return self.pool.answer(requests)\n"
+UTILITIES = "import triton_python_backend_utils as pb_utils\n"
 MODEL = f"class TritonPythonModel:\n{EXECUTE}"
 
 
@@ -42,6 +43,11 @@ def found(check: Check, source: str, more: str = "", **files: str) -> list[tuple
         ("\nclass TritonPythonModel:\n    def exec(self, requests): ...\n", [("PYS003", 2)]),
         ("import no_such_package.part\n" + MODEL, [("PYS004", 1)]),
         ("from no_such_package import x\n" + MODEL, [("PYS004", 1)]),
+        ("from triton_python_backend_utils import Tensor\n" + MODEL, [("PYS007", 1)]),
+        (UTILITIES + "class Refused(pb_utils.TritonModelException): ...\n" + MODEL, [("PYS007", 2)]),
+        (UTILITIES + "log = pb_utils.Logger\n" + MODEL, [("PYS007", 2)]),
+        (UTILITIES + MODEL + "    def f(self, r: list[pb_utils.InferenceRequest]): ...\n", [("PYS007", 5)]),
+        (UTILITIES + MODEL + "    def f(self) -> pb_utils.Tensor: ...\n", [("PYS007", 5)]),
         (load("os.system('pip install torch')"), [("PYS005", 6)]),
         (load("subprocess.check_call([sys.executable, '-m', 'pip', 'install', 'torch'])"), [("PYS005", 6)]),
         (load("subprocess.run(f'conda install -y {name}', shell=True)"), [("PYS005", 6)]),
@@ -76,6 +82,13 @@ def test_what_stands_in_the_way_of_a_load_is_found(
         "import os, json, base\nfrom . import base\n" + MODEL,
         "try:\n    import no_such_package\nexcept ImportError:\n    no_such_package = None\n" + MODEL,
         "if TYPE_CHECKING:\n    import no_such_package\n" + MODEL,
+        "from triton_python_backend_utils import triton_string_to_numpy\n" + MODEL,
+        UTILITIES + "FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL\n" + MODEL,
+        UTILITIES + MODEL + "    def f(self, r: 'pb_utils.Tensor'): ...\n",
+        "from __future__ import annotations\n" + UTILITIES + MODEL + "    def f(self, r: pb_utils.Tensor): ...\n",
+        UTILITIES + "make = lambda x: pb_utils.Tensor('y', x)\n" + MODEL,
+        UTILITIES + MODEL + "    def f(self):\n        def g(x: pb_utils.Tensor): ...\n",
+        UTILITIES + "try:\n    log = pb_utils.Logger\nexcept AttributeError:\n    log = None\n" + MODEL,
         load("os.system('ls')"),
         load("subprocess.run(['pip', 'list'])"),
         load("self.net = AutoModel.from_pretrained(args['model_repository'])"),

@@ -436,6 +436,14 @@ def test_what_is_no_array_is_told_with_the_inputs_name(write_model: WriteModel) 
                 step.infer({"x": value})
 
 
+def test_what_triton_adds_after_the_import_is_not_there_before(write_model: WriteModel) -> None:
+    folder = write_model()
+    source = (folder / "1" / "model.py").read_text()
+    (folder / "1" / "model.py").write_text(f"{source}\nlog = pb_utils.Logger\n")
+    with pytest.raises(StepNotLoaded, match="module 'triton_python_backend_utils' has no attribute 'Logger'"):
+        load_step(folder)
+
+
 def test_a_file_without_the_class_is_told(write_model: WriteModel) -> None:
     folder = write_model()
     (folder / "1" / "model.py").write_text("class Model: pass\n")
