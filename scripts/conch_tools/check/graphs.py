@@ -198,6 +198,10 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
             raise ValueError(f"wire type {wire}")
         if stop > end:
             raise ValueError("a field goes beyond the end")
+        if not tag >> 3:
+            # A download that was given its place on the disk and never came is all zeros, which would be walked over
+            # byte by byte.
+            raise ValueError("a field has no number")
         yield _Field(tag >> 3, wire, start, value, stop)
         start = stop
 

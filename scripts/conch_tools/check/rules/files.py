@@ -171,7 +171,7 @@ def model_file_missing(model: Model) -> Iterator[Problem]:
     for number in model.served_versions:
         folder = model.version_folder(number)
         if not any(_is_model(folder / name, backend.name) for name in accepted):
-            others = model.subfolders.get(folder.name, ())
+            others = model.subfolders.get(folder.name, frozenset()) - {backend.filename}
             otherwise = "put it there, or name it in `default_model_filename`"
             rename = cure_for_name(backend.filename, others, otherwise)
             what = f"`{backend.filename}` is missing, which backend `{backend.name}` loads"

@@ -100,6 +100,15 @@ def test_its_version_lacks_the_model_file(check: Check) -> None:
     ]
 
 
+def test_a_link_to_a_model_file_that_is_gone_is_not_offered_as_the_file_that_is_meant(
+    check: Check, repository: Path
+) -> None:
+    (repository / "m" / "1").mkdir(parents=True)
+    (repository / "m" / "1" / "model.py").symlink_to("gone.py")
+    [finding] = check(model(PYTHON, "1/"))
+    assert (finding.code, finding.cure) == ("FIL005", "put it there, or name it in `default_model_filename`")
+
+
 @pytest.mark.parametrize(
     ("config", "path", "what"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_what_is_no_onnx_model_is_told(tmp_path: Path, content: bytes) -> None:
     graph = read_graph(file)
     assert isinstance(graph, UnreadableGraph)
     assert "no ONNX model" in graph.problem
+
+
+def test_a_download_of_gigabytes_that_never_came_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    with file.open("wb") as handle:
+        handle.truncate(8 << 30)
+    began = time.process_time()
+    assert isinstance(read_graph(file), UnreadableGraph)
+    assert time.process_time() - began < 1
 
 
 def test_a_file_that_ends_too_early_is_told(tmp_path: Path) -> None:
