@@ -33,8 +33,18 @@ Every message names what is wrong and what to do about it; the command line prin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+CURES: Mapping[int | None, str] = {
+    errno.ENOSPC: "make room there, or set CONCH_STATE and TMPDIR to where there is some",
+    errno.EDQUOT: "make room there, or set CONCH_STATE and TMPDIR to where there is some",
+    errno.EACCES: "let this user read and write there, or name another place",
+    errno.EPERM: "let this user read and write there, or name another place",
+    errno.EROFS: "name a place that can be written",
+}
+"""Of what the system refuses, by its number."""
 
 
 class ConchError(Exception):
@@ -50,6 +60,11 @@ def in_words(problem: OSError) -> str:
         return str(why)
     named = f": {problem.filename}" if problem.filename else ""
     return f"{problem.strerror or problem}{named}"
+
+
+def with_cure(problem: OSError) -> str:
+    """The same, and what helps, where the system's number tells."""
+    return f"{in_words(problem)}: {CURES[problem.errno]}" if problem.errno in CURES else in_words(problem)
 
 
 def first_line(problem: BaseException) -> str:

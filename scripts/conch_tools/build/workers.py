@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from typing import Any, TypeVar
 
-from conch_tools.errors import BuildError, ConchError, in_words
+from conch_tools.errors import BuildError, ConchError, first_line, with_cure
 from conch_tools.lifeline import die_with_parent
 
 Result = TypeVar("Result")
+Started = tuple[int, str]
+"""The process id of a worker and the job that it begins."""
 
 WORKERS = 2
+END_WAIT_S = 5.0
+MORE_MEMORY = "close what else uses it, allow a container more, or name one pipeline at a time"
+NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
+"""What libraries of C++ say, whose exceptions have no class for it."""
+ALONE = {
+    # Two workers have two processors.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # What is imported says nothing on the screen.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+"""Said by environment, before anything is imported: not every job needs torch, whose import takes two seconds."""
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries of Rust tell the system's number; their exceptions have no class for it either."""
+
+_started: SimpleQueue[Started] | None = None
+"""Of a worker: where it says which job it begins."""
 
 
 def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Result]]:
@@ -27,14 +52,24 @@ def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]])
     when the caller stops asking.
     """
     context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(min(WORKERS, len(jobs)), mp_context=context, initializer=_begin)
+    started: SimpleQueue[Started] = context.SimpleQueue()
+    workers = ProcessPoolExecutor(
+        min(WORKERS, len(jobs)), mp_context=context, initializer=_begin, initargs=(os.getpid(), started)
+    )
+    others, processes = multiprocessing.active_children(), list[BaseProcess]()
     try:
         with _interrupts_held_back():
-            waiting = {workers.submit(work, *arguments): name for name, arguments in jobs.items()}
+            waiting = {workers.submit(_done, name, work, arguments): name for name, arguments in jobs.items()}
+            processes += [each for each in multiprocessing.active_children() if each not in others]
+            # The pool looks for dead workers among those that there were when it was last given a job.
+            workers.submit(int)
         for done in as_completed(waiting):
-            yield waiting[done], _result_of(waiting[done], done.result)
+            try:
+                yield waiting[done], done.result()
+            except BrokenProcessPool as problem:
+                raise _killed(processes, started, waiting[done]) from problem
     except BaseException:
-        for worker in multiprocessing.active_children():
+        for worker in processes:
             worker.kill()
         raise
     finally:
@@ -52,27 +87,67 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result_of(name: str, result: Callable[[], Result]) -> Result:
-    try:
-        return result()
-    except ConchError:
-        raise
-    except BrokenProcessPool as problem:
-        raise BuildError(name, "its process was killed, most likely for want of memory") from problem
-    except OSError as problem:
-        raise BuildError(name, in_words(problem)) from problem
-    except Exception as problem:
-        last = traceback.extract_tb(problem.__traceback__)[-1]
-        raise BuildError(name, f"{type(problem).__name__}: {problem} ({last.name}, line {last.lineno})") from problem
+def _killed(processes: list[BaseProcess], started: SimpleQueue[Started], waiting: str) -> BuildError:
+    """Which worker ended by itself, how, and what it was at; the pool has told the others to end by then."""
+    jobs: dict[int | None, str] = {}
+    while not started.empty():
+        worker, job = started.get()
+        jobs[worker] = job
+    for process in processes:
+        process.join(END_WAIT_S)
+    first = next((each for each in processes if each.exitcode not in (0, None, -signal.SIGTERM)), None)
+    if first is None or first.exitcode is None:
+        return BuildError(waiting, "its process ended without a word")
+    name = jobs.get(first.pid, waiting)
+    if first.exitcode == -signal.SIGKILL:
+        return BuildError(
+            name, f"its process was killed (SIGKILL), as the system does when memory runs out: {MORE_MEMORY}"
+        )
+    how = signal.Signals(-first.exitcode).name if first.exitcode < 0 else f"exit code {first.exitcode}"
+    return BuildError(name, f"its process ended by {how}: a library that loads or exports the source failed in it")
 
 
-def _begin() -> None:
-    """A command that is killed takes its workers along; what they import says nothing on the screen."""
+def _begin(parent: int, started: SimpleQueue[Started]) -> None:
+    """A command that is killed takes its workers along."""
+    global _started
     die_with_parent()
-    import torch
-    import transformers
+    if os.getppid() != parent:
+        # It was killed before we asked to be told.
+        os._exit(1)
+    _started = started
+    os.environ.update(ALONE)
 
-    torch.set_num_threads(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+
+def _done(name: str, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    """The job's result. Raises ConchError: whatever a library raises is put into words here, once for all jobs."""
+    if _started is not None:
+        _started.put((os.getpid(), name))
+    try:
+        return work(*arguments)
+    except Exception as problem:
+        # Also behind an error of our own: what a library cannot load for want of memory, it calls unreadable.
+        if ran_out_of_memory(problem):
+            raise BuildError(name, f"memory ran out: {MORE_MEMORY}") from problem
+        if isinstance(problem, ConchError):
+            raise
+        raise BuildError(name, _in_a_sentence(problem)) from problem
+
+
+def _in_a_sentence(problem: Exception) -> str:
+    if isinstance(problem, OSError):
+        return with_cure(problem)
+    if number := OS_ERROR.search(str(problem)):
+        return with_cure(OSError(int(number[1]), os.strerror(int(number[1]))))
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"{type(problem).__name__}: {first_line(problem)} ({last.name}, line {last.lineno})"
+
+
+def ran_out_of_memory(problem: BaseException | None) -> bool:
+    """Whether that is what an exception, or one that led to it, is about."""
+    while problem is not None:
+        if isinstance(problem, MemoryError) or getattr(problem, "errno", None) == errno.ENOMEM:
+            return True
+        if any(words in str(problem) for words in NO_MEMORY):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False

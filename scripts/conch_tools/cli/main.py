@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from conch_client import ConchError as ClientError
 from conch_tools.cli.app import app, fail
-from conch_tools.errors import ConchError, in_words
+from conch_tools.errors import ConchError, with_cure
 from conch_tools.signals import SIGNAL_EXIT_CODE, Stopped, ignore_signals, signals_raise_stopped
 
 for _part in ("running", "adding", "building", "checking", "measuring"):
@@ -38,5 +38,5 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as problem:
-        fail(in_words(problem), 1)
+        fail(with_cure(problem), 1)
     sys.exit(0)
