@@ -16,6 +16,7 @@ from pathlib import Path
 from conch_client import Client
 from conch_tools.build.builder import builder_of
 from conch_tools.build.parity import Agreement, check_graph, check_server
+from conch_tools.build.promotion import settle
 from conch_tools.build.quality import Quality
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
@@ -23,7 +24,7 @@ from conch_tools.build.workers import in_workers
 from conch_tools.errors import BuildError
 from conch_tools.locks import Locked, only_one
 from conch_tools.parity.protocols import OverGrpc
-from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of
+from conch_tools.pipelines import PIPELINE_FILE, Pipeline, load_pipeline, load_pipelines, models_of
 from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
@@ -53,6 +54,8 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, for
         return []
     settings.state.mkdir(parents=True, exist_ok=True)
     with _only_build(settings.state / LOCK_FILE, report):
+        for each in pipelines:
+            settle([*each.models, each.name], settings.repository)
         # Asked again, because the build that we waited for may have made them.
         stale = _stale(pipelines, force)
         if not stale:
@@ -132,13 +135,13 @@ def _lend(pipelines: Sequence[Pipeline], repository: Path, staging: Path) -> Non
 
 def _measured_quality(build: StagedBuild, client: Client) -> dict[str, float]:
     """What the served ensemble reaches on held-out data. Raises BuildError when a gate is missed."""
-    if build.quality is None:
-        return {}
-    pipeline = build.staged.pipeline
-    figures = build.quality.measure(lambda tensors: client.infer(pipeline.name, inputs=tensors))
+    pipeline, figures = build.staged.pipeline, dict[str, float]()
+    if build.quality is not None:
+        figures = build.quality.measure(lambda tensors: client.infer(pipeline.name, inputs=tensors))
     problem = pipeline.gates.missed_by(figures)
     if problem:
-        raise BuildError(pipeline.name, problem)
+        file = pipeline.folder / PIPELINE_FILE
+        raise BuildError(pipeline.name, f"{problem}: take a better source, or change [gates] in {file}")
     return figures
 
 

@@ -1,7 +1,7 @@
 """The staging repository of one build: the configs as they are, the artifacts as they are being made.
 
-It has the layout of a model repository, so the server can serve it before anything reaches the real one; `promote`
-moves a pipeline's version folders over in one rename each.
+It has the layout of a model repository, so the server can serve it before anything reaches the real one; promotion.py
+moves a pipeline's version folders over.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from conch_steps.errors import ArtifactError
 from conch_steps.manifest import MANIFEST_NAME, sha256_of, verify_manifest
+from conch_tools.build.promotion import promote
 from conch_tools.build.sources import describe_source
 from conch_tools.files import now
 from conch_tools.pipelines import FIRST_VERSION, Pipeline, load_pipeline
@@ -95,24 +95,8 @@ class Staged:
         _write_json(self.version(self.pipeline.name) / MANIFEST_NAME, manifest)
 
     def promote(self, repository: Path) -> None:
-        """Move the version folders into the repository; the pipeline's own manifest, which says built, goes last.
-
-        Where one cannot be moved, the one that was there before stays.
-        """
-        for model in (*self.pipeline.models, self.pipeline.name):
-            target = repository / model / FIRST_VERSION
-            old = target.with_name(f".old-{FIRST_VERSION}")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                os.replace(target, old)
-            try:
-                shutil.move(self.version(model), target)
-            except BaseException:
-                shutil.rmtree(target, ignore_errors=True)
-                if old.exists():
-                    os.replace(old, target)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
+        """Move the version folders into the repository; where one cannot be moved, those that were there stay."""
+        promote({model: self.version(model) for model in (*self.pipeline.models, self.pipeline.name)}, repository)
 
 
 def fingerprint_of(pipeline: Pipeline) -> str:
