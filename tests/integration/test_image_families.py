@@ -362,4 +362,4 @@ def test_a_source_that_is_no_image_classifier_is_refused_and_leaves_nothing_behi
     settings = make_settings(tmp_path / "repository")
     with pytest.raises(BuildError, match=said):
         new_pipeline(settings, answers("photos", {"task": TASK, "source": str(tmp_path / "model")}, None))
-    assert not list(settings.repository.iterdir()) and not list(settings.state.iterdir())
+    assert not list(settings.repository.iterdir()) and not settings.state.exists()

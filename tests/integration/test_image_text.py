@@ -268,4 +268,4 @@ def test_a_folder_without_a_clip_model_is_refused_and_leaves_nothing_behind(tmp_
     settings = make_settings(tmp_path / "repository")
     with pytest.raises(BuildError, match="its source is of the architecture `bert`, not clip"):
         new_pipeline(settings, answers("pictures", {"task": TASK, "source": str(tmp_path / "model")}, None))
-    assert not list(settings.repository.iterdir()) and not list(settings.state.iterdir())
+    assert not list(settings.repository.iterdir()) and not settings.state.exists()

@@ -349,7 +349,7 @@ def answers(source: str, trusted: bool = False) -> Answers:
 
 
 def nothing_is_left(settings: Settings) -> bool:
-    return not any(settings.repository.iterdir()) and not any(settings.state.glob("new-*"))
+    return not any(settings.repository.iterdir()) and not settings.state.exists()
 
 
 @pytest.mark.parametrize(

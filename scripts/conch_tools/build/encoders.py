@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from conch_tools.build.model_folder import CONFIG, require_no_code, require_weights
 from conch_tools.build.sources import source_folder
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
@@ -34,12 +35,19 @@ def source_model(pipeline: Pipeline, auto: Any, kind: str, unread: str | None = 
 
 def model_in(pipeline: Pipeline, folder: Path, auto: Any, kind: str, unread: str | None = None) -> Any:
     """The same of any folder."""
+    require_weights(pipeline.name, folder)
     try:
         # Eager attention exports to plain matrix products, which both ONNX Runtime and TensorRT fuse.
         model, loading = auto.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except (ValueError, OSError, RuntimeError, SafetensorError) as problem:
+        require_no_code(pipeline.name, folder, CONFIG)
         said = first_line(problem)
         raise BuildError(pipeline.name, f"{folder} is no {kind} that transformers can load: {said}") from problem
     missing = sorted(name for name in loading["missing_keys"] if unread is None or unread not in name)

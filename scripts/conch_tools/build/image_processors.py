@@ -24,9 +24,11 @@ from transformers.image_utils import load_image
 
 from conch_steps.errors import ModelConfigError
 from conch_steps.image_decoder import AS_PILLOW, CONVERSION, ImageDecoder, Preprocessing
+from conch_tools.build.model_folder import require_no_code
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
 
+PROCESSOR_CONFIG = "preprocessor_config.json"
 Pixels = npt.NDArray[np.float32]
 """[channels, height, width]."""
 GREY_LEVELS = 1.001
@@ -47,8 +49,9 @@ class SourceProcessor:
         """Raises BuildError when there is none, and for one whose settings the decoder step cannot read."""
         self._pipeline = pipeline
         try:
-            self.transformers: Any = AutoImageProcessor.from_pretrained(folder, backend="pil")
+            self.transformers: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as problem:
+            require_no_code(pipeline.name, folder, PROCESSOR_CONFIG)
             raise BuildError(
                 pipeline.name, f"transformers finds no image processor in {folder}: {first_line(problem)}"
             ) from problem

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from conch_client import Client
 from conch_tools.build.builder import builder_of
+from conch_tools.build.hub import bring
 from conch_tools.build.parity import Agreement, check_graph, check_server
 from conch_tools.build.promotion import settle
 from conch_tools.build.quality import Quality
@@ -91,6 +92,8 @@ def _stale(pipelines: Sequence[Pipeline], force: bool) -> dict[str, Pipeline]:
 
 def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
     builds: list[StagedBuild] = []
+    for name, pipeline in stale.items():
+        bring(name, pipeline.source)
     for name, built in in_workers(stage, {name: (each.folder, staging) for name, each in stale.items()}):
         builds.append(built)
         compared = (

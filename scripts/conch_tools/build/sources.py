@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from conch_steps.manifest import sha256_of
+from conch_tools.build.hub import hub_folder
+from conch_tools.build.model_folder import CONFIG, require_config, require_no_code
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 
@@ -32,11 +34,10 @@ def source_folder(pipeline: Pipeline) -> Path:
     elif source.package is not None:
         folder = _package_folder(pipeline, source.package)
     elif source.hub is not None:
-        return _download(pipeline.name, source.hub, source.revision)
+        folder = hub_folder(pipeline.name, source.hub, source.revision)
     else:
         raise BuildError(pipeline.name, "its source names no model: set hub, folder or package")
-    if not (folder / "config.json").is_file():
-        raise BuildError(pipeline.name, f"{folder} holds no config.json, so it is no Hugging Face model folder")
+    require_config(pipeline.name, folder)
     return folder
 
 
@@ -60,10 +61,12 @@ def config_in(pipeline: Pipeline, folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder)
-    except (ValueError, KeyError, OSError) as problem:
+        # Said, because transformers would ask the terminal.
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as problem:  # what a wrong value raises has no class in common
+        require_no_code(pipeline.name, folder, CONFIG)
         said = first_line(problem)
-        raise BuildError(pipeline.name, f"transformers cannot read {folder / 'config.json'}: {said}") from problem
+        raise BuildError(pipeline.name, f"transformers cannot read {folder / CONFIG}: {said}") from problem
 
 
 def token_positions(pipeline: Pipeline, config: Any) -> int:
@@ -112,20 +115,3 @@ def _not_installed(pipeline: Pipeline, package: str) -> BuildError:
     return BuildError(
         pipeline.name, f"{where}: source.package: {package} is not installed: correct the name, or install that package"
     )
-
-
-def _download(pipeline: str, hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
-    except HFValidationError as problem:
-        raise BuildError(pipeline, f"{hub_id!r} is not a hub id (owner/name)") from problem
-    except (LocalEntryNotFoundError, ConnectionError) as problem:
-        raise BuildError(
-            pipeline, f"the hub cannot be reached and {hub_id} is not in its cache: connect, or use folder = ..."
-        ) from problem
-    except HfHubHTTPError as problem:
-        raise BuildError(pipeline, f"the hub refused {hub_id}: {problem}") from problem

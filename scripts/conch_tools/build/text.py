@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from conch_tools.build.classifiers import Activation, softmax, text_classifier
 from conch_tools.build.encoders import require_positions, source_model
+from conch_tools.build.model_folder import require_no_code
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
@@ -25,6 +26,8 @@ from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 class MeanPooled(torch.nn.Module):
@@ -166,8 +169,9 @@ def stage_tokenizer(pipeline: Pipeline, tokenizer: Tokenizer, staged: Staged) ->
 def fast_tokenizer(pipeline: Pipeline, folder: Path) -> PreTrainedTokenizerFast:
     """The source's own tokenizer. Raises BuildError when there is none, or no fast one."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as problem:  # the tokenizers library has no class of its own for a file that it cannot read
+        require_no_code(pipeline.name, folder, TOKENIZER_CONFIG)
         said = first_line(problem)
         raise BuildError(pipeline.name, f"{folder} has no fast tokenizer (tokenizer.json): {said}") from problem
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

@@ -19,7 +19,7 @@ RANKINGS = ("answers", "fills")
 
 
 def expected_answers(folder: Path) -> list[dict[str, Any]]:
-    """Of each sample of the pipeline in `folder`. Runs in a worker process. Raises BuildError."""
+    """Of each sample of the pipeline in `folder`. Raises BuildError."""
     from conch_tools.build.builder import builder_of
     from conch_tools.build.reference import byte_item
     from conch_tools.pipelines import load_pipeline

@@ -5,6 +5,7 @@ The expected answers of the samples are the source's own, so that they hold from
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conch_tools.build.hub import bring
 from conch_tools.build.workers import in_workers
 from conch_tools.deployment import Deployment
 from conch_tools.errors import SettingsError
@@ -62,15 +64,22 @@ def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
     models = [answers.name, *(f"{answers.name}_{role}" for role in layout.steps)]
     _require_free(settings.repository, models)
     source = source_named(answers.source, answers.trusted)
-    settings.state.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.state, prefix="new-") as folder:
+    bring(answers.name, source)
+    # Named so that what a killed process leaves is swept.
+    with tempfile.TemporaryDirectory(prefix=f"conch-{os.getpid()}-new-") as folder:
         repository = Path(folder)
-        drafted = _draft(repository, answers, source)
-        ((_, expected),) = in_workers(expected_answers, {answers.name: (drafted.folder,)})
-        answered = list(zip((sample.input for sample in drafted.samples), expected, strict=True))
         written = as_written(source, settings.repository / answers.name)
-        _write_pipeline_file(drafted, written, answered)
+        # In one process of its own: whoever reads a source imports torch, which takes longer than all the rest.
+        list(in_workers(_write, {answers.name: (repository, answers, source, written)}))
         return _move_in([repository / model for model in models], settings.repository)
+
+
+def _write(repository: Path, answers: Answers, source: Source, written: Mapping[str, str | bool]) -> None:
+    """The whole pipeline in a repository of its own. Runs in a worker process."""
+    drafted = _draft(repository, answers, source)
+    expected = expected_answers(drafted.folder)
+    answered = list(zip((sample.input for sample in drafted.samples), expected, strict=True))
+    _write_pipeline_file(drafted, written, answered)
 
 
 def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ def assert_refused(new: New, settings: Settings, source: Path, task: Task, said:
         new(source, task)
     assert "\n" not in str(refused.value)
     assert set(settings.repository.rglob("*")) == before
-    assert list(settings.state.iterdir()) == []
+    assert not settings.state.exists()
 
 
 def test_an_id_while_the_hub_cannot_be_reached(
@@ -53,7 +54,7 @@ def test_an_id_while_the_hub_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    said = "the hub cannot be reached and owner/none is not in its cache: connect, or use folder"
+    said = "HF_HUB_OFFLINE is set and owner/none is not in the hub's cache: unset it, or use folder"
     assert_refused(new, settings, Path("owner/none"), "fill-mask", said)
 
 
@@ -78,14 +79,7 @@ def test_an_encoder_that_lacks_only_what_no_embedding_reads(new: New, tmp_path: 
 
 def test_a_folder_without_weights(new: New, settings: Settings, classifier: Path) -> None:
     (classifier / "model.safetensors").unlink()
-    said = f"{classifier} is no sequence classifier that transformers can load: .*model.safetensors"
-    assert_refused(new, settings, classifier, "text-classification", said)
-
-
-def test_weights_that_were_cut_off(new: New, settings: Settings, classifier: Path) -> None:
-    weights = classifier / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    said = f"{classifier} is no sequence classifier that transformers can load: "
+    said = f"{classifier} has no weights: model.safetensors is missing, which save_pretrained writes"
     assert_refused(new, settings, classifier, "text-classification", said)
 
 
@@ -178,3 +172,104 @@ def test_more_tokens_than_the_model_has_positions_for(
         file.write_text(raised)
     with pytest.raises(BuildError, match=f"max_tokens is {POSITIONS + 1}, but its source takes {POSITIONS}"):
         builder_of(load_pipeline(folder))
+
+
+def as_shards(folder: Path) -> None:
+    """The weights in two files, as a large model has them."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="60KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+
+
+def a_shard_is_missing(folder: Path) -> None:
+    as_shards(folder)
+    (folder / sorted(path.name for path in folder.glob("model-*"))[0]).unlink()
+
+
+def a_shard_is_cut_off(folder: Path) -> None:
+    as_shards(folder)
+    os.truncate(sorted(folder.glob("model-*"))[-1], 3000)
+
+
+def a_pointer_of_git(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+
+
+def a_page_of_a_proxy(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("<html>Log in to go on</html>")
+
+
+def a_pickle_alone(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def an_adapter_alone(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def of_config(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+    return change
+
+
+def code_of_its_own(folder: Path) -> None:
+    (folder / "modeling_mine.py").write_text("raise SystemExit('this was run')")
+    mine = {"AutoConfig": "modeling_mine.Config", "AutoModelForSequenceClassification": "modeling_mine.Model"}
+    of_config(model_type="mine", auto_map=mine)(folder)
+
+
+def a_tokenizer_of_its_own(folder: Path) -> None:
+    (folder / "tokenization_mine.py").write_text("raise SystemExit('this was run')")
+    mine = {"auto_map": {"AutoTokenizer": ["tokenization_mine.Mine", None]}, "tokenizer_class": "MineTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(mine))
+    (folder / "tokenizer.json").unlink()
+
+
+def cut(name: str, length: int) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / name, length)
+
+
+def a_list(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (cut("model.safetensors", 1000), "model.safetensors is no file of safetensors: bring it again"),
+        (
+            cut("model.safetensors", 9000),
+            r"model.safetensors has 9000 bytes of \d+: it was cut off or changed, bring it",
+        ),
+        (
+            a_shard_is_missing,
+            r"lacks model-00001-of-\d+.safetensors of the files that model.safetensors.index.json names",
+        ),
+        (
+            a_shard_is_cut_off,
+            r"model-\d+-of-\d+.safetensors has 3000 bytes of \d+: it was cut off or changed, bring it",
+        ),
+        (a_pointer_of_git, "is Git's pointer to the weights and not they: run `git lfs pull` there"),
+        (a_page_of_a_proxy, "model.safetensors is no file of safetensors: bring it again"),
+        (a_pickle_alone, r"has its weights as a pickle \(pytorch_model.bin\), .* save it by save_pretrained"),
+        (an_adapter_alone, "holds an adapter without its model: merge them"),
+        (cut("config.json", 50), "config.json is no JSON .*: bring it again from where it is whole"),
+        (a_list, "config.json is no JSON object: bring it again"),
+        (of_config(hidden_size="many"), "transformers cannot read .*config.json: .*hidden_size"),
+        (of_config(num_hidden_layers=3), r"is no sequence classifier: it has no weights for bert.encoder.layer.2.*"),
+        (of_config(hidden_size=64), "is no sequence classifier"),
+        (code_of_its_own, r"brings code of its own \(auto_map in config.json\), which is not run: take a model of an"),
+        (a_tokenizer_of_its_own, r"brings code of its own \(auto_map in tokenizer_config.json\), which is not run"),
+    ],
+)
+def test_a_folder_that_is_spoilt(
+    new: New, settings: Settings, classifier: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(classifier)
+    assert_refused(new, settings, classifier, "text-classification", said)

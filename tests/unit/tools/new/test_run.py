@@ -16,6 +16,8 @@ from conch_tools.new.run import new_pipeline
 from conch_tools.pipelines import Task
 from conch_tools.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -92,7 +94,7 @@ def drafted_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return pipeline
 
     monkeypatch.setattr(run, "_draft", draft)
-    monkeypatch.setattr(run, "in_workers", lambda work, jobs: [(name, [{}, {}]) for name in jobs])
+    monkeypatch.setattr(run, "expected_answers", lambda folder: [{}, {}])
 
 
 @pytest.mark.usefixtures("drafted_without_a_model")
