@@ -61,25 +61,34 @@ def _named(argument: str, what: str) -> tuple[str, str]:
 
 
 def _value_for(tensor: TensorMetadata, value: str) -> object:
-    """Numbers and lists are written in JSON; what goes to a tensor of one text is that text, whatever it looks like."""
-    text = _text(value)
-    return text if tensor.datatype == "BYTES" and tensor.shape[-1] != -1 else _value(text)
+    """Numbers and lists are written in JSON; what goes to a tensor of one text is that text, whatever it looks like, or
+    the bytes of a file that is no text."""
+    content = _content(value)
+    if tensor.datatype == "BYTES" and tensor.shape[-1] != -1:
+        return content
+    if isinstance(content, bytes):
+        raise SettingsError(f"{value.removeprefix(FILE_MARK)} cannot be read as text: it is not UTF-8")
+    return _value(content)
 
 
-def _text(value: str) -> str:
+def _content(value: str) -> str | bytes:
     if not value.startswith(FILE_MARK):
         return value
     try:
-        return Path(value.removeprefix(FILE_MARK)).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"{value.removeprefix(FILE_MARK)} cannot be read as text: {problem}") from problem
+        content = Path(value.removeprefix(FILE_MARK)).read_bytes()
+    except OSError as problem:
+        raise SettingsError(f"{value.removeprefix(FILE_MARK)} cannot be read: {problem.strerror}") from problem
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def _value(text: str) -> Any:
     """What the text says in JSON, else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from conch_client import ModelNotFound
 from conch_tools.errors import SettingsError
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.record import key_path
@@ -216,6 +217,8 @@ def test_a_request_is_written_as_for_infer(triton: EmbeddedServer, look: Look, t
         look(triton, "sentiment", "a", "b")
     with pytest.raises(SettingsError, match=r"`sentiment_labels` needs an input"):
         look(triton, "sentiment_labels")
+    with pytest.raises(ModelNotFound, match="sentimnet"):
+        look(triton, "sentimnet")
 
 
 def test_nested_ensembles_are_walked_to_the_last_step(small: EmbeddedServer, look: Look) -> None:

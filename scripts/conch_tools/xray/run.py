@@ -90,6 +90,8 @@ def _values(settings: Settings, server: Server, target: Target, arguments: Seque
     if not arguments:
         folder = settings.repository / target.model
         if not (folder / PIPELINE_FILE).is_file():
+            # A name that the server does not know is told as that.
+            server.client.metadata(target.model, target.version)
             where = f"no {PIPELINE_FILE} in {settings.repository} has one for it"
             raise SettingsError(f"`{target.model}` needs an input, for {where}: give it a value, or NAME=VALUE")
         pipeline = load_pipeline(folder)

@@ -31,8 +31,20 @@ def test_named_values_make_one_request_together() -> None:
 def test_a_file_stands_for_its_content(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("naïve\n", encoding="utf-8")
     assert requests([f"@{tmp_path / 'long.txt'}"], TEXT) == [{"text": "naïve\n"}]
-    with pytest.raises(SettingsError, match=r"gone\.txt cannot be read as text"):
+    with pytest.raises(SettingsError, match=r"gone\.txt cannot be read: No such file"):
         requests([f"@{tmp_path / 'gone.txt'}"], TEXT)
+
+
+def test_a_file_that_is_no_text_goes_to_a_tensor_of_one_value_as_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "seven.png").write_bytes(b"\x89PNG")
+    image = TensorMetadata("image", "BYTES", (-1, 1))
+    assert requests([f"@{tmp_path / 'seven.png'}"], image) == [{"image": b"\x89PNG"}]
+    with pytest.raises(SettingsError, match=r"seven\.png cannot be read as text: it is not UTF-8"):
+        requests([f"@{tmp_path / 'seven.png'}"], LABELS)
+
+
+def test_what_is_nested_too_deeply_for_json_is_a_text() -> None:
+    assert requests(["[" * 100_000], HISTORY) == [{"history": "[" * 100_000}]
 
 
 def test_several_tensors_need_their_names() -> None:
