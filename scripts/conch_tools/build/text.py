@@ -6,7 +6,6 @@ its own tokenizer, one text at a time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from conch_tools.build.classifiers import Activation, softmax, text_classifier
 from conch_tools.build.encoders import require_positions, source_model
@@ -22,27 +21,13 @@ from conch_tools.build.model_folder import require_no_code
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
+from conch_tools.build.sentence import SentenceVectors, sentence_layers, sentence_model
 from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-
-
-class MeanPooled(torch.nn.Module):
-    """Mean of the token states that count, scaled to length one: sentence-transformers' Pooling and Normalize."""
-
-    def __init__(self, encoder: PreTrainedModel, normalize: bool) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.normalize = normalize
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        counts = mask.unsqueeze(-1).to(states.dtype)
-        pooled: torch.Tensor = (states * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1e-9)
-        return torch.nn.functional.normalize(pooled, p=2.0, dim=1) if self.normalize else pooled
 
 
 class EmbeddingBuilder:
@@ -52,8 +37,8 @@ class EmbeddingBuilder:
         self._pipeline = pipeline
         self._folder = source_folder(pipeline)
         self._tokenizer = step_tokenizer(pipeline, self._folder)
-        self._normalize = _pooling(pipeline, self._folder)
-        # The mean of the tokens is taken without the head that some encoders have for their first token.
+        self._layers = sentence_layers(pipeline, self._folder)
+        # The tokens are taken without the head that some encoders have for their first one.
         self._encoder = source_model(pipeline, AutoModel, "encoder", unread="pooler")
         self._positions = token_positions(pipeline, self._encoder.config)
         require_positions(pipeline, token_limit(pipeline), self._positions)
@@ -62,7 +47,7 @@ class EmbeddingBuilder:
         """Write the tokenizer and the encoder with its pooling."""
         stage_tokenizer(self._pipeline, self._tokenizer, staged)
         export_ragged(
-            MeanPooled(self._encoder, self._normalize),
+            SentenceVectors(self._encoder, self._layers),
             self._positions,
             "embedding",
             staged.version(self._pipeline.step("model")) / "model.onnx",
@@ -74,9 +59,7 @@ class EmbeddingBuilder:
 
     def reference(self, items: Sequence[Item]) -> Reference:
         """sentence-transformers' own answers, one text at a time."""
-        from sentence_transformers import SentenceTransformer
-
-        source = SentenceTransformer(str(self._folder), device="cpu")
+        source = sentence_model(self._pipeline, self._folder)
         source.max_seq_length = token_limit(self._pipeline)
         texts = _texts(items)
         vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
@@ -188,28 +171,6 @@ def token_limit(pipeline: Pipeline) -> int:
     if pipeline.text is None:
         raise BuildError(pipeline.name, "a text pipeline needs [text] max_tokens in its pipeline.toml")
     return pipeline.text.max_tokens
-
-
-def sentence_limit(folder: Path) -> int | None:
-    """The tokens of a text that a sentence-transformers model was made for; None where it does not say."""
-    file = folder / "sentence_bert_config.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("max_seq_length") if file.is_file() else None
-
-
-def _pooling(pipeline: Pipeline, folder: Path) -> bool:
-    """Whether the model normalises after mean pooling. Raises BuildError for any other pooling."""
-    modules = folder / "modules.json"
-    if not modules.is_file():
-        return False
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text(encoding="utf-8"))]
-    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
-    # One switch a mode until sentence-transformers 5, since then the mode's name.
-    switched_on = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
-    modes = switched_on or pooling.get("pooling_mode")
-    known = kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-    if not known or modes not in (["pooling_mode_mean_tokens"], "mean"):
-        raise BuildError(pipeline.name, f"only mean pooling is built, but {folder} asks for {kinds} with {modes}")
-    return "Normalize" in kinds
 
 
 def _logits(

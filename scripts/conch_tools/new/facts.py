@@ -98,10 +98,11 @@ def zero_shot_classification(pipeline: Pipeline) -> Facts:
 
 def feature_extraction(pipeline: Pipeline) -> Facts:
     """Of a sentence-transformers model, or of a plain encoder."""
-    from conch_tools.build.text import sentence_limit
+    from conch_tools.build.sentence import sentence_limit, sentence_model
 
-    dimensions = model_config(pipeline).hidden_size
-    most = sentence_limit(source_folder(pipeline)) or MOST_TOKENS
+    folder = source_folder(pipeline)
+    dimensions = sentence_model(pipeline, folder).get_embedding_dimension()
+    most = sentence_limit(folder) or MOST_TOKENS
     return Facts(
         {**_model_step("embedding", dimensions), "dimensions": dimensions},
         Text(max_tokens=_tokens(pipeline, min(most, MOST_TOKENS))),
