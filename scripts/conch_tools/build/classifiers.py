@@ -39,6 +39,8 @@ class TextClassifier:
     scores: Activation
     heldout: Sequence[tuple[str, str]]
     """Texts and their labels that no training saw; empty for a model that brings none."""
+    padding: int = 0
+    """The id behind the end of a text. Decoders look for the last token that is another one, whatever the mask."""
 
 
 class SequenceLogits(torch.nn.Module):
@@ -81,7 +83,12 @@ def _given(pipeline: Pipeline) -> TextClassifier:
     scores = torch.sigmoid if fits_several(pipeline, config) else softmax
     model = source_model(pipeline, AutoModelForSequenceClassification, "sequence classifier")
     return TextClassifier(
-        SequenceLogits(model).eval(), class_names(config), token_positions(pipeline, config), scores, ()
+        SequenceLogits(model).eval(),
+        class_names(config),
+        token_positions(pipeline, config),
+        scores,
+        heldout=(),
+        padding=config.pad_token_id or 0,
     )
 
 

@@ -39,10 +39,11 @@ class RaggedHead(torch.nn.Module):
     """Restores rows and mask from the ragged inputs and hands them to `encoder(ids [rows, W], mask [rows, W])`, or to
     `encoder(ids, mask, segments [rows, W])`."""
 
-    def __init__(self, encoder: torch.nn.Module, max_positions: int) -> None:
+    def __init__(self, encoder: torch.nn.Module, max_positions: int, padding: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.max_positions = max_positions
+        self.padding = padding
 
     def forward(
         self,
@@ -59,17 +60,24 @@ class RaggedHead(torch.nn.Module):
         elements = (starts + inside).long()
         mask = (columns < length).long()
         rows = [flat[elements].long() * mask for flat in (input_ids, segments) if flat is not None]
+        if self.padding:
+            rows[0] = rows[0] + self.padding * (1 - mask)
         output: torch.Tensor = self.encoder(rows[0], mask, *rows[1:])
         return output
 
 
 def export_ragged(
-    encoder: torch.nn.Module, max_positions: int, output: str, path: Path, segments: bool = False
+    encoder: torch.nn.Module,
+    max_positions: int,
+    output: str,
+    path: Path,
+    segments: bool = False,
+    padding: int = 0,
 ) -> None:
     """Write the encoder with its ragged head to `path` as ONNX; `output` names its only result, [rows, ...] or, of
-    every token, [rows, W, ...]."""
+    every token, [rows, W, ...]. `padding` is the id behind the end of a row, for encoders that look at it."""
     # torch.onnx.export restores the training mode it found; a wrapper that is not in eval mode brings dropout back.
-    head = RaggedHead(encoder, max_positions).eval()
+    head = RaggedHead(encoder, max_positions, padding).eval()
     example = ragged_feed([EXAMPLE_ROWS], [EXAMPLE_SEGMENTS] if segments else None)
     feed = {name: torch.from_numpy(value) for name, value in example.items() if name != "span"}
     with torch.no_grad():

@@ -16,6 +16,10 @@ from conch_tools.pipelines import PIPELINE_FILE, Pipeline
 POSITIONS_BEHIND_PADDING = (
     "camembert",
     "data2vec-text",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
     "mpnet",
     "roberta",
     "roberta-prelayernorm",
@@ -73,7 +77,7 @@ def token_positions(pipeline: Pipeline, config: Any) -> int:
     """The tokens that one row of a text encoder may have, special ones included. Raises BuildError for a kind of model
     that is none."""
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or config.is_encoder_decoder:
+    if positions is None or positions < 0 or config.is_encoder_decoder:
         raise BuildError(
             pipeline.name,
             f"its source is of the kind {config.model_type}: this task takes encoders with a limit of tokens "

@@ -90,6 +90,7 @@ class TextClassifierBuilder:
             self._classifier.positions,
             "logits",
             staged.version(self._pipeline.step("model")) / "model.onnx",
+            padding=self._classifier.padding,
         )
         staged.write_labels(self._pipeline.step("labels"), self._classifier.labels)
 

@@ -118,3 +118,23 @@ def test_segments_and_answers_for_each_token_keep_to_their_rows(tmp_path: Path) 
         [[8, 1000], [0, 0], [0, 0]],
         [[9, 2000], [4, 2000], [0, 0]],
     ]
+
+
+class LastToken(torch.nn.Module):
+    """As decoders classify: by the last token that is no padding, whatever the mask says."""
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        last = (torch.arange(ids.shape[1])[None] * (ids != self.padding)).argmax(dim=1)
+        return ids.gather(1, last[:, None]).float()
+
+
+@pytest.mark.parametrize("padding", [0, 49])
+def test_behind_a_row_stands_the_padding_that_its_model_knows(padding: int, tmp_path: Path) -> None:
+    export_ragged(LastToken(padding), POSITIONS, "last", tmp_path / "model.onnx", padding=padding)
+    session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (answers,) = session.run(["last"], ragged_feed([[[5, 6, 7], [8]], [[9, 4]]]))
+    assert answers[:, 0].tolist() == [7, 8, 4]
