@@ -81,11 +81,12 @@ def fits_several(pipeline: Pipeline, config: Any) -> bool:
 def _given(pipeline: Pipeline) -> TextClassifier:
     config = model_config(pipeline)
     scores = torch.sigmoid if fits_several(pipeline, config) else softmax
+    positions = token_positions(pipeline, config)
     model = source_model(pipeline, AutoModelForSequenceClassification, "sequence classifier")
     return TextClassifier(
         SequenceLogits(model).eval(),
         class_names(config),
-        token_positions(pipeline, config),
+        positions,
         scores,
         heldout=(),
         padding=config.pad_token_id or 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from pathlib import Path
 
 from conch_tools.errors import BuildError, first_line, with_cure
@@ -15,6 +16,10 @@ from conch_tools.pipelines import Source
 
 TAKEN = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files that are brought: pickled weights are not, because loading them runs what somebody put into them."""
+UNKNOWN_TOKEN = "Invalid credentials in Authorization header"
+"""The hub's words."""
+ANSWER_LIMIT_S = 10.0
+"""What the hub may take to go on with an answer, as huggingface_hub gives it for files."""
 LOG_IN = "log in by `hf auth login`, or set HF_TOKEN"
 
 
@@ -36,10 +41,23 @@ def bring(pipeline: str, source: Source) -> None:
 @functools.cache
 def _downloaded(hub_id: str, revision: str | None) -> Path:
     """Asked once in a process, so that whoever reads a model reads one and the same commit."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, get_session, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
 
     # It tells of every try; what came of them is said once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    # Without these limits it waits for a silent hub for ever.
+    get_session().timeout = ANSWER_LIMIT_S
+    try:
+        HfApi().model_info(hub_id, revision=revision, timeout=ANSWER_LIMIT_S)
+    except Exception as refused:
+        try:
+            return Path(snapshot_download(hub_id, revision=revision, allow_patterns=TAKEN, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise refused from None
     return Path(snapshot_download(hub_id, revision=revision, allow_patterns=TAKEN))
 
 
@@ -70,15 +88,22 @@ def _in_a_sentence(hub_id: str, revision: str | None, problem: Exception) -> str
     if isinstance(problem, DisabledRepoError):
         return f"the hub has disabled {hub_id}: see {hub}/{hub_id} for why, or use another model"
     if isinstance(problem, RepositoryNotFoundError):
-        return f"the hub has no model {hub_id} for you: correct the id, or where it is private, {LOG_IN}"
+        return _nothing_for_you(hub_id)
     if isinstance(problem, HfHubHTTPError):
+        if problem.response.headers.get("X-Error-Message") == UNKNOWN_TOKEN:
+            return f"the hub does not know your token: {LOG_IN} to one that is valid"
         return _refused(hub_id, problem.response.status_code, first_line(problem))
     return _unreachable(hub, hub_id, problem)
 
 
+def _nothing_for_you(hub_id: str) -> str:
+    return f"the hub has no model {hub_id} for you: correct the id, or where it is private, {LOG_IN}"
+
+
 def _refused(hub_id: str, status: int, said: str) -> str:
     if status == 401:
-        return f"the hub does not know your token: {LOG_IN} to one that is valid"
+        # The hub's answer to nobody in particular who asks for what is not there.
+        return _nothing_for_you(hub_id)
     if status == 403:
         return f"your token may not read {hub_id}: {LOG_IN} to one that may"
     if status == 429:
@@ -93,7 +118,7 @@ def _unreachable(hub: str, hub_id: str, problem: Exception) -> str:
     kind = type(problem).__name__
     if isinstance(problem, OSError) and problem.errno is not None:
         return f"{hub_id} cannot be brought from the hub: {with_cure(problem)}"
-    if "Timeout" in kind:
+    if "Timeout" in kind or "timed out" in str(problem):
         return f"the hub at {hub} does not answer in time: try again later, or use folder = ..."
     if kind in ("ConnectError", "ProxyError"):
         return f"the hub at {hub} cannot be reached and {hub_id} is not in its cache: connect, or use folder = ..."

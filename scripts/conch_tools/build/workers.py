@@ -24,7 +24,6 @@ Started = tuple[int, str]
 """The process id of a worker and the job that it begins."""
 
 WORKERS = 2
-END_WAIT_S = 5.0
 MORE_MEMORY = "close what else uses it, allow a container more, or name one pipeline at a time"
 NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 """What libraries of C++ say, whose exceptions have no class for it."""
@@ -67,6 +66,8 @@ def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]])
             try:
                 yield waiting[done], done.result()
             except BrokenProcessPool as problem:
+                # The pool ends the others, and waits for all of them.
+                workers.shutdown()
                 raise _killed(processes, started, waiting[done]) from problem
     except BaseException:
         for worker in processes:
@@ -88,13 +89,11 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _killed(processes: list[BaseProcess], started: SimpleQueue[Started], waiting: str) -> BuildError:
-    """Which worker ended by itself, how, and what it was at; the pool has told the others to end by then."""
+    """Which worker ended by itself, how, and what it was at; the pool has ended the others by then."""
     jobs: dict[int | None, str] = {}
     while not started.empty():
         worker, job = started.get()
         jobs[worker] = job
-    for process in processes:
-        process.join(END_WAIT_S)
     first = next((each for each in processes if each.exitcode not in (0, None, -signal.SIGTERM)), None)
     if first is None or first.exitcode is None:
         return BuildError(waiting, "its process ended without a word")
