@@ -43,7 +43,7 @@ def _downloaded(hub_id: str, revision: str | None) -> Path:
     """Asked once in a process, so that whoever reads a model reads one and the same commit."""
     from huggingface_hub import HfApi, get_session, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     # It tells of every try; what came of them is said once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
