@@ -12,9 +12,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conch_tools.pipelines import FIRST_VERSION
-
-ASIDE, ARRIVING = f".old-{FIRST_VERSION}", f".new-{FIRST_VERSION}"
+ASIDE, ARRIVING = ".old-", ".new-"
+"""Before a version's number: what was there, and what comes in its place."""
 
 
 def promote(staged: Mapping[str, Path], repository: Path) -> None:
@@ -26,14 +25,14 @@ def promote(staged: Mapping[str, Path], repository: Path) -> None:
     try:
         for model, version in staged.items():
             # Copied where the staging repository is on another disk: not at the place where it would be served.
-            shutil.move(version, repository / model / ARRIVING)
-        for model in reversed(list(staged)):
-            if (repository / model / FIRST_VERSION).exists():
-                os.replace(repository / model / FIRST_VERSION, repository / model / ASIDE)
-        for model in staged:
-            os.replace(repository / model / ARRIVING, repository / model / FIRST_VERSION)
-        *_, own = staged
-        _forget(repository / own)
+            shutil.move(version, repository / model / f"{ARRIVING}{version.name}")
+        for model, version in reversed(list(staged.items())):
+            _put_aside(repository / model / version.name)
+        for model, version in staged.items():
+            os.replace(repository / model / f"{ARRIVING}{version.name}", repository / model / version.name)
+        *_, (own, version) = staged.items()
+        # In one step: half removed, it would still say that the new build does not count.
+        os.replace(repository / own / f"{ASIDE}{version.name}", repository / own / f"{ARRIVING}{version.name}")
     finally:
         settle(list(staged), repository)
 
@@ -43,18 +42,29 @@ def settle(models: Sequence[str], repository: Path) -> None:
 
     `models` ends with the pipeline's own.
     """
-    if (repository / models[-1] / ASIDE).exists():
+    for own in list((repository / models[-1]).glob(f"{ASIDE}*")):
         # Itself last, because it says that there is something to do.
         for model in models:
-            if (repository / model / ASIDE).exists():
-                shutil.rmtree(repository / model / FIRST_VERSION, ignore_errors=True)
-                os.replace(repository / model / ASIDE, repository / model / FIRST_VERSION)
+            if (repository / model / own.name).exists():
+                _bring_back(repository / model / own.name)
     for model in models:
-        shutil.rmtree(repository / model / ARRIVING, ignore_errors=True)
-        shutil.rmtree(repository / model / ASIDE, ignore_errors=True)
+        for left in (*(repository / model).glob(f"{ARRIVING}*"), *(repository / model).glob(f"{ASIDE}*")):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _forget(folder: Path) -> None:
-    """What was put aside, in one step: half removed, it would still say that the new build does not count."""
-    if (folder / ASIDE).exists():
-        os.replace(folder / ASIDE, folder / ARRIVING)
+def _put_aside(version: Path) -> None:
+    """Of a version that is new, an empty folder says that none was there."""
+    aside = version.with_name(f"{ASIDE}{version.name}")
+    if version.exists():
+        os.replace(version, aside)
+    else:
+        aside.mkdir()
+
+
+def _bring_back(aside: Path) -> None:
+    version = aside.with_name(aside.name.removeprefix(ASIDE))
+    shutil.rmtree(version, ignore_errors=True)
+    if any(aside.iterdir()):
+        os.replace(aside, version)
+    else:
+        aside.rmdir()

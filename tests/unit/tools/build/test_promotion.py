@@ -76,11 +76,25 @@ def test_a_promotion_that_is_killed_serves_one_build_and_the_next_ends_it(
             assert versions(repository) in (OLD, NEW)
         settle(MODELS, repository)
         seen.append(versions(repository))
-        assert seen[-1] in (OLD, NEW) if before else "shapes" not in seen[-1] or seen[-1] == NEW
+        assert seen[-1] in (before, NEW)
         promote(write(tmp_path / str(moment) / "again", "newest"), repository)
         assert versions(repository) == NEWEST
         assert not [*repository.rglob(".*")]
     assert seen[0] == before and seen[-1] == NEW
+
+
+def test_a_version_beside_another_leaves_that_one_alone(tmp_path: Path) -> None:
+    write(tmp_path / "repository", "old")
+    staged = {model: folder.rename(folder.with_name("2")) for model, folder in write(tmp_path / "s", "new").items()}
+    (staged["shapes"] / "content").rename(tmp_path / "content")
+    staged["shapes"].rmdir()
+    with pytest.raises(FileNotFoundError):
+        promote(staged, tmp_path / "repository")
+    assert not [*(tmp_path / "repository").rglob("2"), *(tmp_path / "repository").rglob(".*")]
+    staged = {model: folder.rename(folder.with_name("2")) for model, folder in write(tmp_path / "t", "new").items()}
+    promote(staged, tmp_path / "repository")
+    assert versions(tmp_path / "repository") == OLD
+    assert [(tmp_path / "repository" / model / "2" / "content").read_text() for model in MODELS] == ["new"] * 3
 
 
 def forget_versions(repository: Path) -> None:
