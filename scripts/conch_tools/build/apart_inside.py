@@ -1,4 +1,4 @@
-"""The inner side of a process apart (see apart.py): how it leaves the network, and the files through which both talk.
+"""The inner side of a process apart (see apart.py): how it leaves the network, and how it answers what it is asked.
 
 It imports nothing that starts threads: a process that has some cannot leave.
 """
@@ -6,13 +6,43 @@ It imports nothing that starts threads: a process that has some cannot leave.
 from __future__ import annotations
 
 import ctypes
+import json
 import socket
-from typing import NoReturn
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from conch_tools.lifeline import die_with_parent
 
 REQUEST, ANSWER, ROWS, SCORES, GRAPH = "request.json", "answer.json", "rows.npy", "scores.npy", "model.onnx"
 PROBLEM = "problem"
 """In an answer: why there is none."""
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+Answered = Callable[[Mapping[str, Any], Path], dict[str, Any]]
+"""What a request is answered; rows, scores and a graph lie in the folder."""
+
+
+class Refusal(Exception):
+    """A sentence for the user."""
+
+
+def serve(answered: Answered) -> None:
+    """Of a module that runs apart: answer the request in the folder that the command line names."""
+    leave_network()
+    # Last, because a change of namespaces makes the kernel forget it.
+    die_with_parent()
+    answer_in(Path(sys.argv[1]), answered)
+
+
+def answer_in(folder: Path, answered: Answered) -> None:
+    """Write what a request is answered, or why it is not."""
+    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    try:
+        answer = answered(request, folder)
+    except Refusal as refused:
+        answer = {PROBLEM: str(refused)}
+    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
 
 
 def leave_network() -> None:

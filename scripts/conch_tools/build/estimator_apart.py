@@ -5,23 +5,16 @@ The process has neither torch nor anything of the server: it starts in a second.
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conch_tools.build.apart_inside import ANSWER, GRAPH, PROBLEM, REQUEST, ROWS, SCORES, leave_network
+from conch_tools.build.apart_inside import GRAPH, ROWS, SCORES, Refusal, serve
 from conch_tools.errors import first_line
-from conch_tools.lifeline import die_with_parent
 
 SKOPS = ".skops"
-
-
-class Refusal(Exception):
-    """A sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +28,6 @@ class Estimator:
     """Whether it was fitted with these names, and wants a table with them."""
     categories: Mapping[str, Any]
     """The NumPy array of the categories of a column that is one."""
-
-
-def main(folder: Path) -> None:
-    """Answer the request in a folder."""
-    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    try:
-        answer = answered(request, folder)
-    except Refusal as refused:
-        answer = {PROBLEM: str(refused)}
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
 
 
 def answered(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -276,7 +259,4 @@ def _kind(model: Any) -> str:
 
 
 if __name__ == "__main__":
-    leave_network()
-    # Last, because a change of namespaces makes the kernel forget it.
-    die_with_parent()
-    main(Path(sys.argv[1]))
+    serve(answered)

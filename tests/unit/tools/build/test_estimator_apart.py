@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from conch_tools.build.estimator_apart import Refusal, answered, categories_of, loaded, usual_of
+from conch_tools.build.apart_inside import Refusal
+from conch_tools.build.estimator_apart import answered, categories_of, loaded, usual_of
 
 TABLE = pd.DataFrame(
     {
