@@ -34,6 +34,8 @@ REQUEST_FACTOR = 4
 PIXELS = whole_number("max_pixels", MAX_PIXELS)
 CONVERSION, AS_PILLOW = "conversion", "pillow"
 """A setting of our own, which `conch build` writes beside those of Hugging Face."""
+CROP_START, ROUNDED = "crop_start", "rounded"
+"""Another, for models that were measured with torchvision."""
 WARPED_EDGE = 384
 """From this edge on ConvNeXt's models were evaluated on whole images."""
 WHITE = (255, 255, 255, 255)
@@ -62,6 +64,8 @@ class Preprocessing:
     size: Mapping[str, int] | None
     resample: Image.Resampling
     crop_size: Mapping[str, int] | None
+    rounds_crop: bool
+    """Whether a margin of half a pixel is rounded to an even number, as torchvision does, and not down."""
     rescale_factor: float
     mean: npt.NDArray[np.float32]
     std: npt.NDArray[np.float32]
@@ -91,6 +95,7 @@ class Preprocessing:
             size=size,
             resample=Image.Resampling(settings.get("resample", Image.Resampling.BILINEAR)),
             crop_size=crop_size,
+            rounds_crop=settings.get(CROP_START) == ROUNDED,
             rescale_factor=float(settings["rescale_factor"]) if settings.get("do_rescale", False) else 1.0,
             mean=_each(channels, settings["image_mean"] if normalize else 0.0),
             std=_each(channels, settings["image_std"] if normalize else 1.0),
@@ -186,7 +191,8 @@ class ImageDecoder:
         pixels = np.asarray(image, dtype=np.float32)
         pixels = pixels[None] if steps.grayscale else pixels.transpose(2, 0, 1)
         if steps.crop_size is not None:
-            pixels = _center_crop(pixels, steps.crop_size["height"], steps.crop_size["width"])
+            size = steps.crop_size["height"], steps.crop_size["width"]
+            pixels = _center_crop(pixels, *size, rounded=steps.rounds_crop)
         return (pixels * np.float32(steps.rescale_factor) - steps.mean) / steps.std
 
     def _open(self, raw: bytes, index: int) -> Image.Image:
@@ -260,11 +266,12 @@ def _target(current: tuple[int, int], size: Mapping[str, int]) -> tuple[int, int
     return (short, long) if width <= height else (long, short)
 
 
-def _center_crop(pixels: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
+def _center_crop(pixels: npt.NDArray[np.float32], height: int, width: int, rounded: bool) -> npt.NDArray[np.float32]:
     """The middle of [channels, H, W]; smaller images are padded with zeros, as Hugging Face does."""
     missing = [max(0, height - pixels.shape[1]), max(0, width - pixels.shape[2])]
     if any(missing):
         pads = [(0, 0)] + [(gap - gap // 2, gap // 2) for gap in missing]
         pixels = np.pad(pixels, pads)
-    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    margins = pixels.shape[1] - height, pixels.shape[2] - width
+    top, left = (round(margin / 2) if rounded else margin // 2 for margin in margins)
     return pixels[:, top : top + height, left : left + width]

@@ -75,6 +75,14 @@ def test_the_middle_is_cropped_and_small_images_are_padded_with_zeros() -> None:
     assert crop.decode(images(encoded(Image.fromarray(small))))[0, 0].tolist() == [[0, 0, 0, 0], [0, 9, 9, 0]]
 
 
+def test_a_margin_of_half_a_pixel_is_rounded_down_or_as_torchvision_does() -> None:
+    settings = {**GRAY, "do_center_crop": True, "crop_size": {"height": 1, "width": 1}}
+    down, rounded = decoder(**settings), decoder(**settings, crop_start="rounded")
+    for width, first, even in ((2, 0, 0), (4, 1, 2), (6, 2, 2), (8, 3, 4)):
+        row = images(encoded(Image.fromarray(np.arange(width, dtype=np.uint8)[None])))
+        assert [float(each.decode(row)[0, 0, 0, 0]) for each in (down, rounded)] == [first, even]
+
+
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"),
     [
