@@ -41,6 +41,9 @@ Task = Literal[
 Json: TypeAlias = Any
 """Whatever TOML can say: text, numbers, lists and tables of these."""
 
+Label = Annotated[str, Field(pattern=r"^[^\n]+$")]
+"""Name of a class."""
+
 ORIGINS = ("hub", "folder", "package", "module", "file", "mlflow")
 """Where a model may come from; each is a field of [source]."""
 PIPELINE_FILE = "pipeline.toml"
@@ -95,10 +98,17 @@ class Text(Strict):
 class Image(Strict):
     """What an image classifier is told whose source says neither: a PyTorch module or TorchScript."""
 
-    labels: Annotated[Sequence[Annotated[str, Field(pattern=r"^[^\n]+$")]], Field(min_length=1)]
-    """Names of the classes, in the order of the logits."""
+    labels: Sequence[Label] = ()
+    """Names of the classes, in the order of the logits; class_0, class_1 and so on where there are none."""
     preprocessing: Mapping[str, Json]
     """How pixels are made of an image, in the words of a preprocessor_config.json."""
+
+
+class Table(Strict):
+    """What a classifier of rows is told whose source says nothing of its classes."""
+
+    labels: Annotated[Sequence[Label], Field(min_length=2)]
+    """Names of the classes, in the order of the scores."""
 
 
 class NumericFeature(Strict):
@@ -208,6 +218,7 @@ class Pipeline(Strict):
     gates: Gates = Gates()
     text: Text | None = None
     image: Image | None = None
+    table: Table | None = None
     features: Mapping[str, Feature] = {}
     """What a row of a tabular pipeline may hold, in the order of the model's columns."""
     members: Mapping[str, Annotated[FiniteFloat, Field(ge=0)]] = {}

@@ -7,23 +7,16 @@ source brings is told by image_classifiers.py.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from conch_tools.build.image_classifiers import image_classifier
 from conch_tools.build.quality import LabelAccuracy, Quality
-from conch_tools.build.ragged import OPSET
 from conch_tools.build.reference import Item, Reference, StepAnswers, byte_item
 from conch_tools.build.staging import Staged
 from conch_tools.build.text import ranked
-from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
-
-TRACED_ROWS = 2
-"""Of the example that the graph is traced with: one row alone could be taken for a constant."""
 
 
 class ImageClassifierBuilder:
@@ -37,7 +30,7 @@ class ImageClassifierBuilder:
         """Write decoder settings, network and labels."""
         settings = staged.version(self._pipeline.step("decode")) / "preprocessor_config.json"
         settings.write_text(json.dumps(self._classifier.preprocessing, indent=2) + "\n", encoding="utf-8")
-        self._export(str(staged.version(self._pipeline.step("model")) / "model.onnx"))
+        self._classifier.network.write_graph(staged.version(self._pipeline.step("model")) / "model.onnx")
         staged.write_labels(self._pipeline.step("labels"), self._classifier.labels)
 
     def corpus(self) -> Sequence[Item]:
@@ -48,8 +41,7 @@ class ImageClassifierBuilder:
     def reference(self, items: Sequence[Item]) -> Reference:
         """The PyTorch network's answers, one image at a time."""
         pixels = [self._classifier.pixels(item["image"][0]) for item in items]
-        with torch.no_grad():
-            logits = [self._classifier.network(torch.from_numpy(each[None]))[0].numpy() for each in pixels]
+        logits = list(self._classifier.network.answers(np.stack(pixels)))
         return Reference(
             library=self._classifier.library,
             items=items,
@@ -69,23 +61,3 @@ class ImageClassifierBuilder:
         if not heldout:
             return None
         return LabelAccuracy("image", [image for image, _ in heldout], [label for _, label in heldout])
-
-    def _export(self, path: str) -> None:
-        example = np.stack([self._classifier.pixels(image) for image in self._classifier.corpus[:TRACED_ROWS]])
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                torch.onnx.export(
-                    self._classifier.network,
-                    (torch.from_numpy(example),),
-                    path,
-                    input_names=["pixels"],
-                    output_names=["logits"],
-                    opset_version=OPSET,
-                    dynamo=False,
-                    dynamic_axes={"pixels": {0: "rows"}, "logits": {0: "rows"}},
-                )
-        except RuntimeError as problem:
-            raise BuildError(
-                self._pipeline.name, f"torch cannot write its network as an ONNX graph: {first_line(problem)}"
-            ) from problem

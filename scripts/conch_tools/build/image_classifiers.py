@@ -1,46 +1,52 @@
 """What an image classifier is to its builder, whoever trained it: a network, its classes, and how pixels are made.
 
-Of a classifier in Hugging Face's form the reference makes pixels with the model's own image processor, so that how the
-decoder step makes them is compared as well. Conch's own trainings were trained through the decoder step: what it makes
-of an image is by definition right, and tested where the decoder is.
+Of a classifier in Hugging Face's form the reference makes pixels with the model's own image processor, and of one of
+TorchServe's with its handler's transforms, so that how the decoder step makes them is compared as well. Conch's own
+trainings were trained through the decoder step: what it makes of an image is by definition right, and tested where the
+decoder is. Where pipeline.toml says how pixels are made, nothing else does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from conch_steps.class_labels import ACTIVATION
-from conch_steps.errors import ModelConfigError
 from conch_steps.image_decoder import ImageDecoder, Preprocessing
+from conch_tools.build import torchvision_images
 from conch_tools.build.classifiers import Activation, class_names, fits_several, softmax
 from conch_tools.build.encoders import source_model
 from conch_tools.build.image_processors import Pixels, SourceProcessor
 from conch_tools.build.pictures import pictures
 from conch_tools.build.reference import CORPUS_SIZE
-from conch_tools.build.sources import model_config, source_folder
+from conch_tools.build.sources import config_in, source_folder
 from conch_tools.build.step_config import step_parameters
-from conch_tools.build.torch_modules import torch_module
+from conch_tools.build.torch_graph import export_rows
+from conch_tools.build.torch_images import read_torch_images
 from conch_tools.errors import BuildError, first_line
-from conch_tools.pipelines import PIPELINE_FILE, Pipeline
+from conch_tools.pipelines import Pipeline
 from conch_tools.training import image_training
 
 TRIED_ROWS = 2
+Images = npt.NDArray[np.float32]
+"""[n, channels, height, width], or what a network answers to them."""
 
 
 @dataclass(frozen=True)
 class ImageClassifier:
-    """A network that maps pixels [n, channels, height, width] to logits [n, classes]."""
+    """A network and what surrounds it."""
 
     library: str
     """Whose answers those of the reference are."""
-    network: torch.nn.Module
+    network: Network
     labels: Sequence[str]
     """In the order of the logits."""
     scores: Activation
@@ -52,6 +58,40 @@ class ImageClassifier:
     """Encoded images of many forms and sizes, for parity."""
     heldout: Sequence[tuple[bytes, str]]
     """Encoded images and their labels that no training saw; empty for a model that brings none."""
+
+
+class Network(Protocol):
+    """Maps pixels [n, channels, height, width] to logits [n, classes]."""
+
+    def answers(self, rows: Images) -> Images:
+        """Logits [n, classes], of each image alone."""
+
+    def write_graph(self, path: Path) -> None:
+        """As ONNX, from `pixels` to `logits`. Raises BuildError where torch cannot."""
+
+
+@dataclass(frozen=True)
+class NetworkHere:
+    """One of this process."""
+
+    pipeline: str
+    module: torch.nn.Module
+    example: Images
+    """Of two images: one alone could be taken for a constant."""
+
+    def answers(self, rows: Images) -> Images:
+        """Logits [n, classes], of each image alone."""
+        with torch.no_grad():
+            return np.stack([self.module(torch.from_numpy(each[None]))[0].numpy() for each in rows])
+
+    def write_graph(self, path: Path) -> None:
+        """As ONNX, from `pixels` to `logits`. Raises BuildError where torch cannot."""
+        try:
+            export_rows(self.module, torch.from_numpy(self.example), path, "pixels", "logits")
+        except RuntimeError as problem:
+            raise BuildError(
+                self.pipeline, f"torch cannot write its network as an ONNX graph: {first_line(problem)}"
+            ) from problem
 
 
 class PixelLogits(torch.nn.Module):
@@ -70,27 +110,30 @@ def image_classifier(pipeline: Pipeline) -> ImageClassifier:
     """The classifier of a pipeline's source. Raises BuildError when it is none, or none that the steps can serve."""
     source = pipeline.source
     if source.training is not None:
-        return _trained(source.training)
+        return _trained(pipeline.name, source.training)
     return _given(pipeline) if source.module is None and source.file is None else _of_torch(pipeline)
 
 
-def _trained(name: str) -> ImageClassifier:
+def _trained(pipeline: str, name: str) -> ImageClassifier:
     training = image_training(name)
-    decoder = ImageDecoder(Preprocessing.from_settings(training.preprocessing))
+    pixels = _by_step(ImageDecoder(Preprocessing.from_settings(training.preprocessing)))
+    corpus = training.corpus()
     return ImageClassifier(
         library="PyTorch",
-        network=training.load().eval(),
+        network=NetworkHere(pipeline, training.load().eval(), np.stack(list(map(pixels, corpus[:TRIED_ROWS])))),
         labels=training.labels,
         scores=softmax,
         preprocessing=training.preprocessing,
-        pixels=lambda raw: decoder.decode(np.array([[raw]], dtype=np.object_))[0],
-        corpus=training.corpus(),
+        pixels=pixels,
+        corpus=corpus,
         heldout=training.heldout(),
     )
 
 
 def _given(pipeline: Pipeline) -> ImageClassifier:
-    folder, config = source_folder(pipeline), image_classifier_config(pipeline)
+    folder = source_folder(pipeline)
+    config = config_in(pipeline, folder)
+    require_image_classifier(pipeline, config)
     processor = SourceProcessor(pipeline, folder)
     network = PixelLogits(source_model(pipeline, AutoModelForImageClassification, "image classifier")).eval()
     labels = class_names(config)
@@ -99,7 +142,7 @@ def _given(pipeline: Pipeline) -> ImageClassifier:
     processor.require_same_pixels(corpus)
     return ImageClassifier(
         library="transformers",
-        network=network,
+        network=NetworkHere(pipeline.name, network, np.stack(list(map(processor.pixels, corpus[:TRIED_ROWS])))),
         labels=labels,
         scores=torch.sigmoid if fits_several(pipeline, config) else softmax,
         preprocessing=processor.settings,
@@ -110,42 +153,32 @@ def _given(pipeline: Pipeline) -> ImageClassifier:
 
 
 def _of_torch(pipeline: Pipeline) -> ImageClassifier:
-    file = pipeline.folder / PIPELINE_FILE
-    if pipeline.image is None:
-        raise BuildError(
-            pipeline.name, f"{file}: a module or a file tells no classes: name labels and preprocessing in [image]"
-        )
-    try:
-        preprocessing = Preprocessing.from_settings(pipeline.image.preprocessing)
-    except (ModelConfigError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise BuildError(pipeline.name, f"{file}: image.preprocessing: {problem}") from problem
-    if preprocessing.shape is None:
-        raise BuildError(pipeline.name, f"{file}: image.preprocessing: a batch needs a size, or a crop_size")
-    network = torch_module(pipeline)
-    _require_fit(pipeline, network, preprocessing.shape, pipeline.image.labels)
-    decoder = ImageDecoder(preprocessing)
+    found = read_torch_images(pipeline)
+    decoder = ImageDecoder(found.preprocessing)
     several = step_parameters(pipeline, "labels").get(ACTIVATION.name) == "sigmoid"
     return ImageClassifier(
         library="PyTorch",
-        network=network,
-        labels=pipeline.image.labels,
+        network=found.network,
+        labels=found.labels,
         scores=torch.sigmoid if several else softmax,
-        preprocessing=pipeline.image.preprocessing,
-        pixels=lambda raw: decoder.decode(np.array([[raw]], dtype=np.object_))[0],
+        preprocessing=found.settings,
+        pixels=torchvision_images.pixels if found.is_archive else _by_step(decoder),
         corpus=pictures(CORPUS_SIZE),
         heldout=(),
     )
 
 
-def image_classifier_config(pipeline: Pipeline) -> Any:
-    """The source's config.json. Raises BuildError for an architecture without an image classifier in transformers."""
-    config = model_config(pipeline)
+def _by_step(decoder: ImageDecoder) -> Callable[[bytes], Pixels]:
+    return lambda raw: decoder.decode(np.array([[raw]], dtype=np.object_))[0]
+
+
+def require_image_classifier(pipeline: Pipeline, config: Any) -> None:
+    """Raise BuildError for a config.json of an architecture without an image classifier in transformers."""
     if config.model_type not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         raise BuildError(
             pipeline.name,
             f"its source is of the architecture `{config.model_type}`, of which transformers has no image classifier",
         )
-    return config
 
 
 def _require_fit(
@@ -170,3 +203,10 @@ def _require_fit(
             pipeline.name,
             f"its network answers {TRIED_ROWS} images with {list(logits.shape)}, but {len(labels)} classes are named",
         )
+
+
+def image_classifier_config(pipeline: Pipeline) -> Any:
+    """The source's config.json. Raises BuildError for an architecture without an image classifier in transformers."""
+    config = config_in(pipeline, source_folder(pipeline))
+    require_image_classifier(pipeline, config)
+    return config

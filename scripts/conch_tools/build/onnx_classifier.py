@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from conch_steps.onnx_backend.session import ort
 from conch_tools.build.tabular_graph import ML_DOMAIN, NUMBERS, GraphInput, inputs_of, served_graph
-from conch_tools.build.tabular_model import Column, Matrix, Scores, require_usable
+from conch_tools.build.tabular_model import Column, Matrix, Scores, numbered_classes, require_usable
 from conch_tools.check.rules.graph_version import NEWEST_OPSET, RUNTIME
 from conch_tools.errors import BuildError, first_line
 
@@ -74,7 +74,7 @@ def read_classifier(pipeline: str, file: Path, names: Sequence[str], origin: Map
     output = _scores_output(pipeline, file, session) if zipped is None else zipped.output[0]
     rows = np.zeros((2, sum(each.columns for each in inputs)), np.float32)
     classes = _answers(pipeline, file, session, inputs, output, rows, keys).shape[1]
-    labels = [str(key) for key in keys] or _labels(model, classes) or [f"class_{index}" for index in range(classes)]
+    labels = [str(key) for key in keys] or _labels(model, classes) or numbered_classes(classes)
     columns = [Column(name) for name in _column_names(pipeline, file, inputs, names)]
     require_usable(pipeline, columns, labels)
     scores = output if zipped is None else zipped.input[0]

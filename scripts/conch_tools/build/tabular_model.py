@@ -80,6 +80,11 @@ class TabularModel(Protocol):
         """From `rows` FP32 [n, columns] to `output` FP32 [n, classes]."""
 
 
+def numbered_classes(classes: int) -> list[str]:
+    """Names of classes that nobody named."""
+    return [f"class_{index}" for index in range(classes)]
+
+
 def require_usable(pipeline: str, columns: Sequence[Column], labels: Sequence[str]) -> None:
     """Raises BuildError for names that a step could not keep apart, and for less than two classes."""
     names = [column.name for column in columns]

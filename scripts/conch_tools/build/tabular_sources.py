@@ -14,6 +14,9 @@ from conch_tools.build.mlflow_store import fetched
 from conch_tools.build.onnx_classifier import read_classifier
 from conch_tools.build.sources import source_file
 from conch_tools.build.tabular_model import TabularModel
+from conch_tools.build.torch_networks import TORCHSCRIPT, is_of_torch
+from conch_tools.build.torch_table import read_torch_table
+from conch_tools.build.torchserve import ENDING
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 
@@ -22,6 +25,8 @@ ONNX = ".onnx"
 
 def tabular_model(pipeline: Pipeline) -> TabularModel:
     """The classifier of the pipeline's source. Raises BuildError saying what is missing, or what it is instead."""
+    if is_of_torch(pipeline):
+        return _of_torch(pipeline)
     uri = pipeline.source.mlflow
     if uri is None:
         return _read(pipeline, source_file(pipeline), {}, {})
@@ -41,10 +46,21 @@ def tabular_model(pipeline: Pipeline) -> TabularModel:
     return model
 
 
+def _of_torch(pipeline: Pipeline) -> TabularModel:
+    file = pipeline.source.file
+    if file is not None and file.suffix == ENDING:
+        raise BuildError(
+            pipeline.name,
+            f"{file}: of an archive of TorchServe's, what its handler makes of a request is known for images only: "
+            "give the network alone, as TorchScript (.pt) or as module:PACKAGE.MODULE:FUNCTION",
+        )
+    return read_torch_table(pipeline)
+
+
 def _read(pipeline: Pipeline, file: Path, signature: Mapping[str, str], origin: Mapping[str, str]) -> TabularModel:
     if file.suffix == ONNX:
         return read_classifier(pipeline.name, file, list(signature), origin)
     if file.suffix in (SKOPS, *PICKLES):
         return read_estimator(pipeline.name, file, pipeline.source.runs_code, signature, origin)
-    kinds = ", ".join((ONNX, SKOPS, *PICKLES))
+    kinds = ", ".join((ONNX, SKOPS, *PICKLES, *TORCHSCRIPT))
     raise BuildError(pipeline.name, f"{file}: its name must end with the kind of model that it is: {kinds}")

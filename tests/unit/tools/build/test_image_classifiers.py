@@ -62,8 +62,10 @@ def test_a_classifier_brings_its_network_its_classes_and_its_pixels(folder: Path
     found = image_classifier(pipeline_of(folder))
     assert found.labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
     assert {found.pixels(image).shape for image in found.corpus} == {(3, SIDE, SIDE)}
-    logits = found.network(torch.zeros(2, 3, SIDE, SIDE))
-    assert logits.shape == (2, 3) and found.scores(logits).sum(dim=-1).tolist() == pytest.approx([1, 1])
+    logits = found.network.answers(np.zeros((2, 3, SIDE, SIDE), np.float32))
+    assert logits.shape == (2, 3) and found.scores(torch.from_numpy(logits)).sum(dim=-1).tolist() == pytest.approx(
+        [1, 1]
+    )
 
 
 @pytest.mark.parametrize("changes", [{"problem_type": "multi_label_classification"}, {"num_labels": 1}])

@@ -1,4 +1,7 @@
-"""A function that makes a network, or a TorchScript file, with what pipeline.toml tells of its images and classes."""
+"""A function that makes a network, TorchScript or an archive of TorchServe's, with what is told of images and classes.
+
+What runs apart is asked in the test's own process: importing torch in another takes longer than a test.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ import pytest
 import torch
 
 from conch_steps.onnx_backend.session import ort
+from conch_tools.build import torch_networks
 from conch_tools.build.builder import builder_of
 from conch_tools.build.image_classifiers import image_classifier
 from conch_tools.build.sources import describe_source
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Image, Pipeline, Sample, Source
+from torch_sources import asked_here
 
 SIZED: dict[str, Any] = {"do_resize": True, "size": {"height": 8, "width": 6}, "do_rescale": True, "rescale_factor": 1}
 LABELS = ["one", "two"]
@@ -46,6 +51,10 @@ def two_answers():
 
 def no_module():
     return 3
+
+
+def fetching():
+    raise OSError("no route to host")
 """
 
 
@@ -80,6 +89,11 @@ def pipeline_of(folder: Path, image: Image | None, **source: Any) -> Pipeline:
     )
 
 
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setattr(torch_networks, "ask_apart", asked_here(tmp_path_factory))
+
+
 SOUND = Image(labels=LABELS, preprocessing=SIZED)
 SOURCES: list[dict[str, Any]] = [{"module": f"{MODULE}:network"}, {"file": Path("model.pt")}]
 
@@ -96,8 +110,7 @@ def test_the_graph_and_its_settings_are_those_of_the_network_and_of_the_file(
     pixels = np.random.default_rng(0).normal(size=(5, 3, 8, 6)).astype(np.float32)
     session = ort.InferenceSession(str(staged.version("photos_model") / "model.onnx"))
     (logits,) = session.run(["logits"], {"pixels": pixels})
-    expected = image_classifier(pipeline).network(torch.from_numpy(pixels)).detach().numpy()
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    np.testing.assert_allclose(logits, image_classifier(pipeline).network.answers(pixels), atol=1e-5)
 
 
 def test_scores_are_ranked_as_the_labels_step_ranks_them(folder: Path) -> None:
@@ -122,8 +135,9 @@ def test_another_file_is_another_source(folder: Path) -> None:
         ({"module": f"{MODULE}:other"}, SOUND, "has no attribute 'other'"),
         ({"module": f"{MODULE}:number"}, SOUND, "number is no function"),
         ({"module": f"{MODULE}:no_module"}, SOUND, "returns a int, not a torch.nn.Module"),
-        ({"module": f"{MODULE}:two_answers"}, SOUND, "answers 2 images with a tuple, not with a tensor of logits"),
-        ({"module": f"{MODULE}:three_classes"}, SOUND, r"with \[2, 3\], but 2 classes are named"),
+        ({"module": f"{MODULE}:fetching"}, SOUND, "fails: OSError: no route to host .it has no network"),
+        ({"module": f"{MODULE}:two_answers"}, SOUND, "answers with a tuple, not with a tensor of logits"),
+        ({"module": f"{MODULE}:three_classes"}, SOUND, "with 3 logits, but 2 classes are named"),
         ({"file": Path("other.pt")}, SOUND, "source.file: there is no file .*other.pt"),
         ({"file": Path("damaged.pt")}, SOUND, "damaged.pt is no TorchScript, as torch.jit.save writes it: "),
         (SOURCES[0], None, r"tells no classes: name labels and preprocessing in \[image\]"),

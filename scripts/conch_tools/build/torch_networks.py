@@ -1,0 +1,86 @@
+"""Networks that come as PyTorch itself has them: a function that makes one, TorchScript, an archive of TorchServe's.
+
+None comes into the process that builds: see torch_apart.py. What is had of it are its answers and its graph.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conch_tools.build.apart import ask_apart
+from conch_tools.build.sources import source_file
+from conch_tools.build.torchserve import ENDING, Archive, BadArchive
+from conch_tools.errors import BuildError
+from conch_tools.pipelines import Pipeline
+
+MODULE = "conch_tools.build.torch_apart"
+TORCHSCRIPT = (".pt", ".pth")
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NetworkApart:
+    """A network that answers rows with logits [n, classes], and is never here."""
+
+    pipeline: str
+    request: Mapping[str, Any]
+    shape: Sequence[int]
+    """Of a row."""
+    classes: int
+    onnx: bytes
+
+    def answers(self, rows: Floats) -> Floats:
+        """Logits [n, classes] of rows [n, …], each asked alone. Raises BuildError when the network refuses them."""
+        _, scores, _ = ask_apart(self.pipeline, MODULE, {**self.request, "graph": None}, rows)
+        return np.asarray(scores, dtype=np.float32)
+
+    def write_graph(self, path: Path) -> None:
+        """The graph to a file."""
+        path.write_bytes(self.onnx)
+
+
+def read_network(pipeline: Pipeline, shape: Sequence[int] | None, given: str, answer: str, taking: str) -> NetworkApart:
+    """The network of a source, with its graph from `given` to `answer`.
+
+    `shape` is that of a row, None where the network tells how many columns it takes; `taking` says in a refusal what a
+    row is. Raises BuildError for a source that is no network, and for one that does not take such rows.
+    """
+    request = {**_named(pipeline), "shape": shape, "taking": taking}
+    # All at once: a process that has loaded torch is the dearest part.
+    told, _, graph = ask_apart(pipeline.name, MODULE, {**request, "graph": {"given": given, "answer": answer}})
+    return NetworkApart(pipeline.name, request, told["shape"], told["classes"], graph or b"")
+
+
+def is_of_torch(pipeline: Pipeline) -> bool:
+    """Whether the source is a function or a file of PyTorch's."""
+    source = pipeline.source
+    return source.module is not None or (source.file is not None and source.file.suffix in (*TORCHSCRIPT, ENDING))
+
+
+def trusted_archive(pipeline: Pipeline) -> Archive:
+    """What the manifest of a TorchServe archive says. Raises BuildError for one that is not trusted, and for none."""
+    file = source_file(pipeline)
+    if not pipeline.source.runs_code:
+        raise BuildError(
+            pipeline.name,
+            f"{file} is an archive of TorchServe's: loading it runs the code that is in it. If you trust who made it, "
+            "set runs_code = true in [source], or give --trust to conch new",
+        )
+    try:
+        return Archive.read(file)
+    except BadArchive as problem:
+        raise BuildError(pipeline.name, str(problem)) from problem
+
+
+def _named(pipeline: Pipeline) -> dict[str, Any]:
+    if pipeline.source.module is not None:
+        return {"module": pipeline.source.module, "path": sys.path}
+    file = source_file(pipeline)
+    return {"archive" if file.suffix == ENDING else "file": str(file)}
