@@ -203,10 +203,3 @@ def _require_fit(
             pipeline.name,
             f"its network answers {TRIED_ROWS} images with {list(logits.shape)}, but {len(labels)} classes are named",
         )
-
-
-def image_classifier_config(pipeline: Pipeline) -> Any:
-    """The source's config.json. Raises BuildError for an architecture without an image classifier in transformers."""
-    config = config_in(pipeline, source_folder(pipeline))
-    require_image_classifier(pipeline, config)
-    return config

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conch_tools.pipelines import Pipeline
+from conch_tools.build.torchvision_images import SETTINGS
+from conch_tools.new.told import USUAL
+from conch_tools.pipelines import Image, Pipeline
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 """What TOML takes as a key without quotes."""
+CLASSES = "Names of the classes, in the order of the scores; they are yours to choose."
 LONG = 1e6
 """From here on a round number is written with an exponent."""
 
@@ -27,6 +30,8 @@ def pipeline_file(
         f"task = {_value(pipeline.task)}\ndescription = {_value(pipeline.description)}\n",
         _table("source", source),
         *([] if pipeline.text is None else [_table("text", pipeline.text.model_dump(), limit)]),
+        *([] if pipeline.image is None else [_image(pipeline.image)]),
+        *([] if pipeline.table is None else [_table("table", pipeline.table.model_dump(), CLASSES)]),
         *([_features(pipeline)] if pipeline.features else []),
         _table("gates", {"max_abs_difference": pipeline.gates.max_abs_difference}),
         "# What the source answers. A running pipeline that answers otherwise is not well: name samples that tell.",
@@ -36,6 +41,13 @@ def pipeline_file(
         said = "# What it is for, and the sizes that follow; the overlay for Kubernetes takes them from here.\n"
         parts.append(said + _table("deployment", pipeline.deployment.model_dump()))
     return "\n".join(parts)
+
+
+def _image(image: Image) -> str:
+    usual = USUAL if image.preprocessing == SETTINGS else "in the words of a preprocessor_config.json"
+    return f"[image]\n# {CLASSES}\nlabels = {_value(image.labels)}\n\n" + _table(
+        "image.preprocessing", image.preprocessing, f"How an image becomes pixels: {usual}."
+    )
 
 
 def _features(pipeline: Pipeline) -> str:

@@ -1,4 +1,7 @@
-"""The six questions of `conch new`: what was not said as an option is asked, and every answer is one that is known."""
+"""The six questions of `conch new`: what was not said as an option is asked, and every answer is one that is known.
+
+A seventh, for the names of its classes, comes where the source does not tell them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from conch_tools.deployment import Application, Environment, Load, Priority, siz
 from conch_tools.errors import SettingsError
 from conch_tools.new.layouts import LAYOUTS
 from conch_tools.new.run import Answers
+from conch_tools.new.source import source_named
+from conch_tools.new.told import CLASSIFIERS, class_names, names_classes, preprocessing_in
 from conch_tools.pipelines import Task
 
 Ask = Callable[[str, Sequence[str], str | None], str]
@@ -32,12 +37,20 @@ class Question:
 QUESTIONS = (
     Question("task", "What does the model do", tuple(LAYOUTS)),
     Question(
-        "source", "Where is the model (a folder, a file, a hub id owner/name, models:/NAME/VERSION, or package:NAME)"
+        "source",
+        "Where is the model (a folder, a file, a hub id owner/name, models:/NAME/VERSION, package:NAME, or "
+        "module:PACKAGE.MODULE:FUNCTION)",
     ),
     Question("application", "Who asks it", get_args(Application), "api"),
     Question("environment", "Where does it run", get_args(Environment), "cloud"),
     Question("priority", "What matters most", get_args(Priority), "latency"),
     Question("load", "How many requests a minute (low: below 100, medium: below 10,000)", get_args(Load), "low"),
+)
+
+LABELS = Question(
+    "labels",
+    "How are its classes called (names with commas between, or a file with one a line; nothing: they are numbered)",
+    usual="",
 )
 
 
@@ -53,7 +66,22 @@ def answers(name: str, told: Mapping[str, str | None], ask: Ask | None, trusted:
         cast(Priority, found["priority"]),
         cast(Load, found["load"]),
     )
-    return Answers(name, cast(Task, found["task"]), found["source"], deployment, trusted)
+    task = cast(Task, found["task"])
+    return Answers(
+        name,
+        task,
+        found["source"],
+        deployment,
+        trusted,
+        _labels(task, found["source"], told.get(LABELS.option), ask),
+        preprocessing_in(said) if (said := told.get("preprocessing")) else None,
+    )
+
+
+def _labels(task: Task, source: str, told: str | None, ask: Ask | None) -> list[str]:
+    """Asked for only where the source does not name them."""
+    unknown = task in CLASSIFIERS and not names_classes(source_named(source))
+    return class_names(_answer(LABELS, told, ask if unknown else None))
 
 
 def _answer(question: Question, told: str | None, ask: Ask | None) -> str:

@@ -19,9 +19,10 @@ from conch_tools.build.workers import in_workers
 from conch_tools.deployment import Deployment
 from conch_tools.errors import SettingsError
 from conch_tools.new.expected import expected_answers
-from conch_tools.new.layouts import LAYOUTS, configurations, samples
+from conch_tools.new.layouts import LAYOUTS
 from conch_tools.new.pipeline_file import pipeline_file
 from conch_tools.new.source import as_written, source_named
+from conch_tools.new.told import tables_of
 from conch_tools.pipelines import (
     PIPELINE_FILE,
     Gates,
@@ -48,6 +49,10 @@ class Answers:
     deployment: Deployment
     trusted: bool = False
     """Whether the source may run code when it is loaded."""
+    labels: Sequence[str] = ()
+    """Names of the classes, where the source has none."""
+    preprocessing: Mapping[str, Any] | None = None
+    """How an image becomes pixels, where the source does not tell; None for the usual way."""
 
 
 def new_pipeline(settings: Settings, answers: Answers) -> list[Path]:
@@ -85,13 +90,20 @@ def _write(repository: Path, answers: Answers, source: Source, written: Mapping[
 def _draft(repository: Path, answers: Answers, source: Source) -> Pipeline:
     """The pipeline in a repository of its own, whose samples expect nothing yet."""
     pipeline = _pipeline(repository, answers, source)
-    facts = LAYOUTS[answers.task].facts(pipeline)
-    told = {"text": facts.text, "features": facts.features, "samples": samples(pipeline.task, facts)}
+    layout = LAYOUTS[answers.task]
+    facts = layout.facts(pipeline)
+    told = {
+        "text": facts.text,
+        "image": facts.image,
+        "table": facts.table,
+        "features": facts.features,
+        "samples": layout.sent(facts),
+    }
     drafted = pipeline.model_copy(update=told)
-    for model, text in configurations(drafted, facts, answers.deployment.priority).items():
+    for model, text in layout.configurations(drafted, facts, answers.deployment.priority).items():
         (repository / model).mkdir()
         (repository / model / "config.pbtxt").write_text(text, encoding="utf-8")
-    for path, content in LAYOUTS[answers.task].files.items():
+    for path, content in layout.files.items():
         (drafted.folder / path).parent.mkdir(exist_ok=True)
         (drafted.folder / path).write_bytes(content())
     _write_pipeline_file(drafted, as_written(source, drafted.folder), [(each.input, {}) for each in drafted.samples])
@@ -110,6 +122,7 @@ def _pipeline(repository: Path, answers: Answers, source: Source) -> Pipeline:
         samples=[Sample(input=sent, expect={}) for sent in layout.samples],
         gates=Gates(max_abs_difference=layout.gate),
         deployment=answers.deployment,
+        **tables_of(answers.task, source, answers.labels, answers.preprocessing),
     )
 
 

@@ -1,4 +1,5 @@
-"""What a `--source` stands for: a folder, a file, a package, an id of the Hugging Face hub, a model of MLflow."""
+"""What a `--source` stands for: a folder, a file, a function, a package, an id of the Hugging Face hub, a model of
+MLflow."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from conch_tools.pipelines import Source
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 PACKAGE = "package:"
+MODULE = "module:"
 MLFLOW = "models:/"
-FILES = (".onnx", ".skops", ".joblib", ".pkl", ".pickle")
+FILES = (".onnx", ".skops", ".joblib", ".pkl", ".pickle", ".pt", ".pth", ".mar")
 """Ends of names that are a file's, whether it is there or not."""
 
 
@@ -25,6 +27,11 @@ def source_named(text: str, trusted: bool = False) -> Source:
     if text.startswith(PACKAGE):
         with contextlib.suppress(ValidationError):
             return Source(package=text.removeprefix(PACKAGE))
+    if text.startswith(MODULE):
+        try:
+            return Source(module=text.removeprefix(MODULE))
+        except ValidationError as problem:
+            raise SettingsError(f"--source {text}: a function is named {MODULE}PACKAGE.MODULE:FUNCTION") from problem
     if text.startswith(MLFLOW):
         return Source(mlflow=text, runs_code=trusted)
     path = Path(text).expanduser()
@@ -44,7 +51,7 @@ def source_named(text: str, trusted: bool = False) -> Source:
         return Source(hub=hub, revision=revision or None)
     raise SettingsError(
         f"--source {text}: there is no such folder or file, and it is no hub id (owner/name), no installed package "
-        f"({PACKAGE}NAME) and no model of MLflow ({MLFLOW}NAME/VERSION)"
+        f"({PACKAGE}NAME), no function ({MODULE}PACKAGE.MODULE:FUNCTION) and no model of MLflow ({MLFLOW}NAME/VERSION)"
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conch_tools.check.pbtxt import Unparsable, parse
-from conch_tools.new.facts import Facts
-from conch_tools.new.layouts import LAYOUTS, configurations, samples
+from conch_tools.deployment import Priority
+from conch_tools.new.layouts import LAYOUTS, Facts
 from conch_tools.pipelines import Pipeline, Task, load_pipeline
 from conch_tools.settings import Settings
 
@@ -22,6 +22,10 @@ def facts_with(pipeline: Pipeline, **known: Any) -> Facts:
     untrained = pipeline.source.model_copy(update={"training": None})
     found = LAYOUTS[pipeline.task].facts(pipeline.model_copy(update={"source": untrained}))
     return Facts({**found.filled_in, **known}, found.text)
+
+
+def configurations(pipeline: Pipeline, found: Facts, priority: Priority) -> dict[str, str]:
+    return LAYOUTS[pipeline.task].configurations(pipeline, found, priority)
 
 
 def written(model: str) -> str:
@@ -82,5 +86,5 @@ def test_where_throughput_comes_first_a_batch_of_the_model_waits_for_others() ->
 
 
 def test_samples_of_masks_have_the_mask_of_the_tokenizer() -> None:
-    sent = [sample.input["text"] for sample in samples("fill-mask", Facts({"mask": "<mask>"}))]
+    sent = [sample.input["text"] for sample in LAYOUTS["fill-mask"].sent(Facts({"mask": "<mask>"}))]
     assert all("<mask>" in text and "$" not in text for text in sent)
