@@ -1,4 +1,8 @@
-"""Worker processes for what needs torch: its exporter holds the interpreter, and its memory should go with the work."""
+"""Worker processes for what needs torch: its exporter holds the interpreter, and its memory should go with the work.
+
+What a job gives comes back in a file. Through the pool's pipe, a worker that is killed while it writes would leave half
+of it, and the pool would wait for the other half for ever.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import pickle
 import re
 import signal
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from typing import Any, TypeVar
 
 from conch_tools.errors import BuildError, ConchError, first_line, with_cure
@@ -56,25 +63,35 @@ def in_workers(work: Callable[..., Result], jobs: Mapping[str, tuple[Any, ...]])
         min(WORKERS, len(jobs)), mp_context=context, initializer=_begin, initargs=(os.getpid(), started)
     )
     others, processes = multiprocessing.active_children(), list[BaseProcess]()
+    # Named so that what a killed process leaves is swept.
+    folder = tempfile.TemporaryDirectory(prefix=f"conch-{os.getpid()}-jobs-")
     try:
         with _interrupts_held_back():
-            waiting = {workers.submit(_done, name, work, arguments): name for name, arguments in jobs.items()}
+            outcomes = {name: Path(folder.name, str(number)) for number, name in enumerate(jobs)}
+            waiting = {
+                workers.submit(_done, outcomes[name], name, work, arguments): name for name, arguments in jobs.items()
+            }
             processes += [each for each in multiprocessing.active_children() if each not in others]
             # The pool looks for dead workers among those that there were when it was last given a job.
             workers.submit(int)
         for done in as_completed(waiting):
             try:
-                yield waiting[done], done.result()
+                done.result()
             except BrokenProcessPool as problem:
                 # The pool ends the others, and waits for all of them.
                 workers.shutdown()
                 raise _killed(processes, started, waiting[done]) from problem
+            result, refusal = pickle.loads(outcomes[waiting[done]].read_bytes())
+            if refusal is not None:
+                raise refusal
+            yield waiting[done], result
     except BaseException:
         for worker in processes:
             worker.kill()
         raise
     finally:
         workers.shutdown(wait=True, cancel_futures=True)
+        folder.cleanup()
 
 
 @contextlib.contextmanager
@@ -117,19 +134,23 @@ def _begin(parent: int, started: SimpleQueue[Started]) -> None:
     os.environ.update(ALONE)
 
 
-def _done(name: str, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-    """The job's result. Raises ConchError: whatever a library raises is put into words here, once for all jobs."""
+def _done(outcome: Path, name: str, work: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """Leave the job's result, or the error that it ends with, in a file."""
     if _started is not None:
         _started.put((os.getpid(), name))
     try:
-        return work(*arguments)
+        content = pickle.dumps((work(*arguments), None))
     except Exception as problem:
-        # Also behind an error of our own: what a library cannot load for want of memory, it calls unreadable.
-        if ran_out_of_memory(problem):
-            raise BuildError(name, f"memory ran out: {MORE_MEMORY}") from problem
-        if isinstance(problem, ConchError):
-            raise
-        raise BuildError(name, _in_a_sentence(problem)) from problem
+        content = pickle.dumps((None, _refusal(name, problem)))
+    outcome.write_bytes(content)
+
+
+def _refusal(name: str, problem: Exception) -> ConchError:
+    """Whatever a library raises is put into words here, once for all jobs."""
+    # Also behind an error of our own: what a library cannot load for want of memory, it calls unreadable.
+    if ran_out_of_memory(problem):
+        return BuildError(name, f"memory ran out: {MORE_MEMORY}")
+    return problem if isinstance(problem, ConchError) else BuildError(name, _in_a_sentence(problem))
 
 
 def _in_a_sentence(problem: Exception) -> str:
