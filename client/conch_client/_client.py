@@ -90,7 +90,8 @@ class Client(Tasks):
         the values are one item, it is added, and removed from the answer; where an item is a single value, n
         values are a batch of n.
 
-        `version` "" leaves the choice to the server. `inputs` takes tensors whose names are this method's own
+        `version` "" is the latest, or what the server is pinned to; a number asks for that version of a model, or that
+        release of a pipeline, while another is the latest. `inputs` takes tensors whose names are this method's own
         arguments. `parameters` go to the model as they are; `request_id` is made up if it is not given.
         """
         call = self._calls.to_model(name, timeout_s, version, request_id)
@@ -155,7 +156,7 @@ class Client(Tasks):
     def metadata(self, name: str, version: str | int = "", *, timeout_s: float | None = None) -> ModelMetadata:
         """The model's versions and tensors, asked anew."""
         call = self._calls.to_model(name, timeout_s, version)
-        return self._channel.send(protocol.model_metadata(call.model, call.version), call)
+        return self._run(flows.of_release(call, flows.metadata), call)
 
     def config(self, name: str, version: str | int = "", *, timeout_s: float | None = None) -> dict[str, Any]:
         """The configuration as the server completed it, in config.pbtxt's terms; unset fields are absent."""

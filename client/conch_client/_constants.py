@@ -29,6 +29,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 LOOPBACK_HOSTS = ("localhost", "::1")
 
+RELEASE_MARK = "-v"
+"""Between a pipeline's name and the number of a release, in the name that the release is served under."""
+RELEASES_LOOKED_FOR = 20
+"""Numbers below the one served, when an error is to say which releases there are."""
+
 QUEUE_TIMEOUT_PARAMETER = "timeout"
 """Triton's request parameter for the time a request may wait in its queue, int64 microseconds."""
 

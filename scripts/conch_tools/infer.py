@@ -16,7 +16,12 @@ FILE_MARK = "@"
 
 
 def infer(
-    url: str, pipeline: str, arguments: Sequence[str], parameters: Sequence[str], timeout_s: float
+    url: str,
+    pipeline: str,
+    arguments: Sequence[str],
+    parameters: Sequence[str],
+    timeout_s: float,
+    version: str | int = "",
 ) -> Iterator[dict[str, Any]]:
     """The answers to one request for each argument, or to the one request that NAME=VALUE arguments make together.
 
@@ -25,9 +30,9 @@ def infer(
     """
     own = parameters_of(parameters)
     with Client(url, timeout_s=timeout_s) as client:
-        tensors = {tensor.name: tensor for tensor in client.metadata(pipeline).inputs}
+        tensors = {tensor.name: tensor for tensor in client.metadata(pipeline, version).inputs}
         for shown, inputs in requests_of(pipeline, tensors, arguments):
-            answer = client.infer(pipeline, inputs=inputs, parameters=own)
+            answer = client.infer(pipeline, version, inputs=inputs, parameters=own)
             yield {"input": shown, **_readable(answer)}
 
 

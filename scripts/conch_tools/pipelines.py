@@ -1,7 +1,9 @@
 """Pipelines: what is served, and the file that says where each comes from and how we know that it works.
 
 A pipeline is an ensemble of the model repository with a pipeline.toml beside its config.pbtxt. Its steps are the models
-whose names begin with its own: `sentiment` has `sentiment_tokenize`, `sentiment_model`, `sentiment_labels`.
+whose names begin with its own: `sentiment` has `sentiment_tokenize`, `sentiment_model`, `sentiment_labels`. Where
+several releases of it lie side by side, each is an ensemble over the same steps as well, `sentiment-v1`, with a
+release.toml: what pipeline.toml said when the release was built.
 """
 
 from __future__ import annotations
@@ -47,6 +49,9 @@ Label = Annotated[str, Field(pattern=r"^[^\n]+$")]
 ORIGINS = ("hub", "folder", "package", "module", "file", "mlflow")
 """Where a model may come from; each is a field of [source]."""
 PIPELINE_FILE = "pipeline.toml"
+RELEASE_FILE = "release.toml"
+RELEASE_MARK = "-v"
+"""Between a pipeline's name and a release's number. No step has such a name: those go on with `_`."""
 FIRST_VERSION = "1"
 
 
@@ -209,6 +214,8 @@ class Pipeline(Strict):
 
     name: str
     folder: Path
+    release_of: str | None = None
+    """Of a release that is served under its number: the pipeline's name. Its steps are the pipeline's."""
     task: Task
     description: str
     source: Source = Source()
@@ -233,17 +240,22 @@ class Pipeline(Strict):
             raise ValueError(f"name an origin in [source] ({origins}), or `uses` other pipelines")
         return self
 
+    @property
+    def base(self) -> str:
+        """The name that its steps begin with: its own, or that of the pipeline whose release it is."""
+        return self.release_of or self.name
+
     def step(self, role: str) -> str:
         """Name of the model that plays a role: tokenize, decode, model, labels."""
-        return f"{self.name}_{role}"
+        return f"{self.base}_{role}"
 
     @property
     def models(self) -> list[str]:
         """The pipeline's steps that are in the repository, sorted."""
         repository = self.folder.parent
         pipelines = pipeline_folders(repository)
-        steps = [path.parent.name for path in repository.glob(f"{self.name}_*/config.pbtxt")]
-        return sorted(step for step in steps if owner_of(step, pipelines) == self.name)
+        steps = [path.parent.name for path in repository.glob(f"{self.base}_*/config.pbtxt")]
+        return sorted(step for step in steps if owner_of(step, pipelines) == self.base)
 
     def sample_inputs(self, sample: Sample) -> dict[str, Any]:
         """The values to send for a sample, by public tensor."""
@@ -271,6 +283,39 @@ def pipeline_folders(repository: Path) -> dict[str, Path]:
     return {path.name: path for path in visible_folders(repository) if (path / PIPELINE_FILE).is_file()}
 
 
+def release_folders(repository: Path) -> dict[str, Path]:
+    """The folders of releases that are served under their numbers, by name, sorted by pipeline and number."""
+    found = [(*of, path) for path in visible_folders(repository) if (of := _release(path)) is not None]
+    return {path.name: path for _, _, path in sorted(found)}
+
+
+def releases_served_of(repository: Path, pipeline: str) -> list[str]:
+    """The names of a pipeline's releases that are served under their numbers, oldest first."""
+    return [name for name in release_folders(repository) if name.rpartition(RELEASE_MARK)[0] == pipeline]
+
+
+def release_name(pipeline: str, number: int) -> str:
+    """The name of the ensemble that serves one release."""
+    return f"{pipeline}{RELEASE_MARK}{number}"
+
+
+def _release(folder: Path) -> tuple[str, int] | None:
+    """The pipeline and the number of the release that a folder serves; None of any other folder."""
+    pipeline, _, number = folder.name.rpartition(RELEASE_MARK)
+    known = pipeline and number.isdecimal() and (folder / RELEASE_FILE).is_file()
+    return (pipeline, int(number)) if known else None
+
+
+def version_numbers(model: Path) -> list[int]:
+    """The numbers of a model's version folders, sorted; none of a model that is not there."""
+    return sorted(int(path.name) for path in model.glob("[1-9]*") if path.name.isdecimal() and path.is_dir())
+
+
+def newest_version(model: Path) -> str:
+    """The name of the version folder that is served as the latest: the first one where there is none yet."""
+    return str(max(version_numbers(model), default=FIRST_VERSION))
+
+
 def owner_of(model: str, pipelines: Iterable[str]) -> str | None:
     """The pipeline that a model belongs to: itself, or the longest that its name continues by `_<step>`."""
     owners = (name for name in pipelines if model == name or model.startswith(f"{name}_"))
@@ -282,27 +327,31 @@ def models_of(pipelines: Sequence[Pipeline]) -> list[str]:
 
     The steps are named although an ensemble brings its own: a model that a step calls is no step of the ensemble.
     """
-    return [model for pipeline in pipelines for model in (pipeline.name, *pipeline.models)]
+    # Each once, because releases share steps.
+    return list(dict.fromkeys(model for pipeline in pipelines for model in (pipeline.name, *pipeline.models)))
 
 
 def load_pipeline(folder: Path) -> Pipeline:
-    """The pipeline in a folder of the repository. Raises PipelineFileError naming file and fields."""
-    path = folder / PIPELINE_FILE
+    """The pipeline in a folder of the repository, or the release. Raises PipelineFileError naming file and fields."""
+    release = _release(folder)
+    path = folder / (PIPELINE_FILE if release is None else RELEASE_FILE)
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
         raise PipelineFileError(path, [((), f"not readable as TOML: {problem}")]) from problem
-    told = [((field,), "take it out, where the file lies says it") for field in ("name", "folder") if field in content]
+    given = ("name", "folder", "release_of")
+    told = [((field,), "take it out, where the file lies says it") for field in given if field in content]
     if told:
         raise PipelineFileError(path, told)
     try:
-        return Pipeline(name=folder.name, folder=folder, **content)
+        return Pipeline(name=folder.name, folder=folder, release_of=release[0] if release else None, **content)
     except ValidationError as problem:
         raise PipelineFileError(path, [(each["loc"], each["msg"]) for each in problem.errors()]) from problem
 
 
-def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]:
-    """The repository's pipelines by name, or those named in `only` with those they use.
+def load_pipelines(repository: Path, only: Sequence[str] = (), *, releases: bool = False) -> list[Pipeline]:
+    """The repository's pipelines by name, or those named in `only` with those they use; with `releases` also those of
+    theirs that are served under their numbers. A release may be named as well.
 
     Raises RepositoryError for a name that the repository lacks, and for pipelines that use each other in a circle.
     """
@@ -312,10 +361,12 @@ def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]
             f"{repository} has no pipeline, a folder with config.pbtxt and {PIPELINE_FILE}: "
             "add one, or set CONCH_REPOSITORY to a repository that has some"
         )
+    numbered = release_folders(repository)
+    folders |= numbered
     for name in only:
         _require_known(name, folders, str(repository))
     pipelines: dict[str, Pipeline] = {}
-    waiting = list(only or folders)
+    waiting = list(only or (name for name in folders if name not in numbered))
     while waiting:
         name = waiting.pop()
         if name not in pipelines:
@@ -323,6 +374,8 @@ def load_pipelines(repository: Path, only: Sequence[str] = ()) -> list[Pipeline]
             for used in pipelines[name].uses:
                 _require_known(used, folders, f"{repository}, which {folders[name] / PIPELINE_FILE} `uses`")
             waiting.extend(pipelines[name].uses)
+            if releases:
+                waiting.extend(releases_served_of(repository, name))
     uses = {name: pipeline.uses for name, pipeline in pipelines.items()}
     for name in uses:
         if circle := circle_of_uses(name, uses):

@@ -16,6 +16,7 @@ from conch_tools.check.repository import load_repository, profiles_of
 from conch_tools.check.served import needs_completion
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
+from conch_tools.releases.folders import as_served
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import require_health_port, require_ports
 from conch_tools.server.record import ServerRecord, record_of_this_process
@@ -84,11 +85,11 @@ def _recorded(server: EmbeddedServer, settings: Settings) -> Iterator[None]:
 
 
 def served_pipelines(settings: Settings, only: Sequence[str]) -> list[Pipeline]:
-    """The pipelines that are served with these options, those that they use among them; none of a repository that has
-    no pipelines."""
+    """The pipelines that are served with these options, with their releases and those that they use; none of a
+    repository that has no pipelines."""
     if not only and not pipeline_folders(settings.repository):
         return []
-    return load_pipelines(settings.repository, only)
+    return [as_served(each) for each in load_pipelines(settings.repository, only, releases=True)]
 
 
 def served_models(settings: Settings, only: Sequence[str]) -> list[str]:

@@ -16,7 +16,8 @@ from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.healer import Healer
 from conch_tools.healing.journal import Journal
 from conch_tools.healing.wishes import Wishes
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import Pipeline, models_of
+from conch_tools.releases.folders import pipelines_named
 from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer
 from conch_tools.server.failure import how_it_ended
@@ -49,7 +50,8 @@ def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pi
                 journal.lost(f"tritonserver {why}")
                 if not settings.heal:
                     raise ServerFailed(f"tritonserver {why}; the log above says more")
-                _replace(server, why, restarts, journal)
+                pipelines = _served_now(settings, pipelines, journal)
+                _replace(server, models_of(pipelines) if pipelines else None, why, restarts, journal)
                 wishes.forget()
     except Stopped:
         return
@@ -72,7 +74,19 @@ def _hold(
                 return f"is to be replaced, because {wishes.pending}"
 
 
-def _replace(server: EmbeddedServer, why: str, restarts: deque[float], journal: Journal) -> None:
+def _served_now(settings: Settings, before: Sequence[Pipeline], journal: Journal) -> Sequence[Pipeline]:
+    """What was served last, as loads and unloads have left it, and as the repository has it now; as it was before where
+    that cannot be read."""
+    try:
+        return pipelines_named(settings.repository, list(journal.health.all()))
+    except ConchError as problem:
+        journal.report(f"the pipelines cannot be read anew: {problem}")
+        return before
+
+
+def _replace(
+    server: EmbeddedServer, models: Sequence[str] | None, why: str, restarts: deque[float], journal: Journal
+) -> None:
     """Start a new server, again after a pause when that fails. Raises ServerFailed when new ones do not help."""
     began, pause_s = time.monotonic(), FIRST_PAUSE_S
     while True:
@@ -85,7 +99,7 @@ def _replace(server: EmbeddedServer, why: str, restarts: deque[float], journal: 
         restarts.append(now)
         journal.report(f"tritonserver {why}: starting a new one")
         try:
-            server.restart()
+            server.restart(models)
         except ConchError as problem:
             journal.report(f"no new tritonserver: {problem}; trying again in {pause_s:g} s")
             time.sleep(pause_s)

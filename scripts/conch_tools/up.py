@@ -12,8 +12,9 @@ from conch_client import Client
 from conch_tools.build.run import build
 from conch_tools.errors import ServerFailed, WrongAnswers
 from conch_tools.pipelines import Pipeline, load_pipelines
+from conch_tools.releases.folders import as_served
 from conch_tools.samples import SampleAnswer, ask
-from conch_tools.serve import log_path, require_repository, serving, start_detached
+from conch_tools.serve import log_path, require_repository, served_pipelines, serving, start_detached
 from conch_tools.server.memory import memory_of
 from conch_tools.server.record import key_path
 from conch_tools.settings import Settings
@@ -38,6 +39,7 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
     if not build(settings, pipelines, report):
         report("all artifacts are current")
     report(f"starting Triton with {', '.join(pipeline.name for pipeline in pipelines)}")
+    pipelines = [as_served(each) for each in pipelines]
     if detach:
         record = start_detached(settings, only)
         _show(settings, pipelines, record.grpc, record.pid, console)
@@ -47,7 +49,7 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
         _show(settings, pipelines, server.grpc_url, server.pid, console)
         report("serving until Ctrl-C")
         try:
-            supervise(server, settings, pipelines, report)
+            supervise(server, settings, served_pipelines(settings, only), report)
         except ServerFailed:
             console.print("\n".join(server.log[-SHOWN_LOG_LINES:]), highlight=False, markup=False)
             raise

@@ -7,7 +7,7 @@ its method's arguments as they came and checks them before it asks anything.
 
 from .catalogues import change_catalogue, recommend, search, similar
 from .forecasts import forecast
-from .inference import Flow, Outcome, infer, infer_named, stream_named, tensors_sent
+from .inference import Flow, Outcome, infer, infer_named, metadata, of_release, stream_named, tensors_sent
 from .labels import classify, match, zero_shot
 from .texts import answer, embed, entities
 
@@ -23,6 +23,8 @@ __all__ = [
     "infer",
     "infer_named",
     "match",
+    "metadata",
+    "of_release",
     "recommend",
     "search",
     "similar",

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from .. import _arguments as arguments
 from .. import _protocol as protocol
 from .._call import Call
 from .._cast import Array
-from .._constants import PIPELINE_INPUTS, QUEUE_TIMEOUT_PARAMETER
+from .._constants import PIPELINE_INPUTS, QUEUE_TIMEOUT_PARAMETER, RELEASE_MARK, RELEASES_LOOKED_FOR
 from .._datatypes import BYTES
 from .._decode import decode
 from .._encode import arrange, encode
-from .._errors import InferenceFailed, InvalidInput, ModelNotFound
+from .._errors import InferenceFailed, InvalidInput, ModelNotFound, ModelNotReady
 from .._protocol import Parameter, Rpc, WireAnswer, WirePart
-from .._results import InferResult
+from .._results import InferResult, ModelMetadata
 from .._spec import Catalog, ModelSpec
 from .._translate import translated
 
@@ -77,13 +77,60 @@ def learn(catalog: Catalog, call: Call) -> Flow[ModelSpec]:
     return spec
 
 
+def metadata(call: Call) -> Flow[ModelMetadata]:
+    """The model's versions and tensors, asked anew."""
+    return (yield from ask(protocol.model_metadata(call.model, call.version)))
+
+
 def known(catalog: Catalog, call: Call) -> Flow[ModelSpec]:
     """The model as it was when it was learned, at the latest now."""
     spec = catalog.find(call.model, call.version)
     return spec if spec is not None else (yield from learn(catalog, call))
 
 
+def of_release(call: Call, flow: Callable[[Call], Flow[T]]) -> Flow[T]:
+    """The flow with the model that serves the version asked for: the model itself, or the release of a pipeline, which
+    has a name of its own (`sentiment-v1`) and answers the same calls.
+
+    A release is always served by one of the two, while it is switched to and away from as well. Raises ModelNotFound
+    with the versions that there are.
+    """
+    if not call.version:
+        return (yield from flow(call))
+    try:
+        return (yield from flow(call))
+    except (ModelNotFound, ModelNotReady) as exc:
+        # Triton calls a version not ready that it has unloaded.
+        missing = exc
+    try:
+        return (yield from flow(replace(call, model=f"{call.model}{RELEASE_MARK}{call.version}")))
+    except (ModelNotFound, ModelNotReady) as exc:
+        missing = exc if isinstance(exc, ModelNotReady) else missing
+        there = yield from _versions_there(call)
+    if not there or call.version in there:
+        raise missing
+    raise call.error(ModelNotFound, f"there is no version {call.version} of {call.model}, but {', '.join(there)}")
+
+
+def _versions_there(call: Call) -> Flow[list[str]]:
+    """The versions of a model and the releases of a pipeline that are served; only some of very many."""
+    try:
+        served = set((yield from ask(protocol.model_metadata(call.model, ""))).versions)
+    except (ModelNotFound, ModelNotReady):
+        served = set()
+    newest = max((int(version) for version in served if version.isdecimal()), default=0)
+    for number in range(max(1, newest - RELEASES_LOOKED_FOR), newest + 2):
+        if (yield from ask(protocol.model_ready(f"{call.model}{RELEASE_MARK}{number}", ""))):
+            served.add(str(number))
+    return sorted(served, key=lambda version: (len(version), version))
+
+
 def infer(catalog: Catalog, call: Call, inputs: Inputs, parameters: Mapping[str, Parameter]) -> Flow[Outcome]:
+    """One inference, with the version that was asked for."""
+    return (yield from of_release(call, lambda call: _infer(catalog, call, inputs, parameters)))
+
+
+def _infer(catalog: Catalog, call: Call, inputs: Inputs, parameters: Mapping[str, Parameter]) -> Flow[Outcome]:
     """One inference.
 
     What is known of the model may be out of date. So a refusal, our own or the server's, counts only if the
@@ -141,7 +188,7 @@ def infer_named(
 def tensors_sent(catalog: Catalog, call: Call, inputs: object, tensors: Mapping[str, object]) -> Flow[dict[str, Array]]:
     """What `infer_named` would send, asking the server for the model alone."""
     values = _values(inputs, tensors, call)
-    spec = yield from learn(catalog, call)
+    spec = yield from of_release(call, lambda call: learn(catalog, call))
     return arrange(spec, values, call).arrays
 
 
@@ -151,10 +198,10 @@ def stream_named(
     """What to send for a stream. The model is learned anew: a stream that has begun cannot be asked again."""
     values = _values(inputs, tensors, call)
     checked = arguments.model_parameters(parameters, call)
-    spec = yield from learn(catalog, call)
+    spec = yield from of_release(call, lambda call: learn(catalog, call))
     encoded = encode(spec, values, call)
     rpc = protocol.model_stream_infer(
-        call.model, call.version, call.request_id, encoded.tensors, _with_queue_time(checked, call)
+        spec.model, spec.version, call.request_id, encoded.tensors, _with_queue_time(checked, call)
     )
     return Stream(rpc, encoded.one_item)
 

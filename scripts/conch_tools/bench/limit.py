@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 import onnxruntime
 from conch_tools.bench.contenders import Embeddings, Turn, checked_difference
 from conch_tools.build.ragged_feed import ragged_feed
-from conch_tools.pipelines import FIRST_VERSION
+from conch_tools.pipelines import newest_version
 
 ort: Any = onnxruntime  # mypy finds the folder python_backends/onnxruntime instead of the wheel
 
@@ -35,13 +35,12 @@ class InProcessLimit:
         self.setup = f"tokenizers + onnxruntime, {cores} threads, batches of {BATCH} sorted by length"
         self._texts = list(texts)
         self._output = output
-        self._tokenizer = Tokenizer.from_file(
-            str(repository / f"{pipeline}_tokenize" / FIRST_VERSION / "tokenizer.json")
-        )
+        tokenize, model = repository / f"{pipeline}_tokenize", repository / f"{pipeline}_model"
+        self._tokenizer = Tokenizer.from_file(str(tokenize / newest_version(tokenize) / "tokenizer.json"))
         self._tokenizer.no_padding()
         options = ort.SessionOptions()
         options.intra_op_num_threads = cores
-        graph = repository / f"{pipeline}_model" / FIRST_VERSION / "model.onnx"
+        graph = model / newest_version(model) / "model.onnx"
         self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.embeddings = self._pass()
 

@@ -25,7 +25,16 @@ from conch_tools.build.workers import in_workers
 from conch_tools.errors import BuildError
 from conch_tools.locks import Locked, only_one
 from conch_tools.parity.protocols import OverGrpc
-from conch_tools.pipelines import PIPELINE_FILE, Pipeline, load_pipeline, load_pipelines, models_of
+from conch_tools.pipelines import (
+    FIRST_VERSION,
+    PIPELINE_FILE,
+    Pipeline,
+    load_pipeline,
+    load_pipelines,
+    models_of,
+    newest_version,
+)
+from conch_tools.releases.folders import require_room
 from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
@@ -46,11 +55,19 @@ class StagedBuild:
     seconds: float
 
 
-def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, force: bool = False) -> list[str]:
+def build(
+    settings: Settings, pipelines: Sequence[Pipeline], report: Report, force: bool = False, new_version: bool = False
+) -> list[str]:
     """Build the pipelines that are not current (all of them with `force`); returns the names of those that were.
 
-    Raises BuildError or ParityError; then the model repository is as it was before.
+    What is built takes the place of the newest release, or its place behind it with `new_version`, which builds all.
+    Raises BuildError or ParityError, or RepositoryError for a configuration that leaves no room for another release;
+    then the model repository is as it was before.
     """
+    if new_version:
+        for each in pipelines:
+            require_room(each)
+    force = force or new_version
     if not _stale(pipelines, force):
         return []
     settings.state.mkdir(parents=True, exist_ok=True)
@@ -66,18 +83,18 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], report: Report, for
         staging.mkdir()
         try:
             report(f"building {', '.join(stale)}")
-            builds = _stage_all(stale, staging, report)
+            builds = _stage_all(stale, staging, new_version, report)
             _prove_and_promote(settings, builds, staging, report)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return list(stale)
 
 
-def stage(folder: Path, staging: Path) -> StagedBuild:
+def stage(folder: Path, staging: Path, number: str = FIRST_VERSION) -> StagedBuild:
     """Make one pipeline's artifacts and compare its graph with the reference. Runs in a worker process."""
     started = time.monotonic()
     pipeline = load_pipeline(folder)
-    staged = Staged.fresh(pipeline, staging)
+    staged = Staged.fresh(pipeline, staging, number)
     builder = builder_of(pipeline)
     builder.stage(staged)
     reference = builder.reference(builder.corpus())
@@ -90,11 +107,12 @@ def _stale(pipelines: Sequence[Pipeline], force: bool) -> dict[str, Pipeline]:
     return {each.name: each for each in pipelines if force or not is_current(each, fingerprint_of(each))}
 
 
-def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> list[StagedBuild]:
+def _stage_all(stale: dict[str, Pipeline], staging: Path, new_version: bool, report: Report) -> list[StagedBuild]:
     builds: list[StagedBuild] = []
     for name, pipeline in stale.items():
         bring(name, pipeline.source)
-    for name, built in in_workers(stage, {name: (each.folder, staging) for name, each in stale.items()}):
+    jobs = {name: (each.folder, staging, _number(each, new_version)) for name, each in stale.items()}
+    for name, built in in_workers(stage, jobs):
         builds.append(built)
         compared = (
             f", its graph equals the reference ({built.graph.cases} answers, "
@@ -104,6 +122,12 @@ def _stage_all(stale: dict[str, Pipeline], staging: Path, report: Report) -> lis
         for note in built.staged.notes:
             report(f"{name}: warning: {note}")
     return builds
+
+
+def _number(pipeline: Pipeline, new_version: bool) -> str:
+    """The number that a build gets: of the newest release, or the next one."""
+    newest = newest_version(pipeline.folder)
+    return str(int(newest) + 1) if new_version and (pipeline.folder / newest).is_dir() else newest
 
 
 def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], staging: Path, report: Report) -> None:
@@ -127,6 +151,8 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
                 )
     for each in builds:
         each.staged.promote(settings.repository)
+        if int(each.staged.number) > 1:
+            report(f"{each.staged.pipeline.name}: built as release {each.staged.number}")
 
 
 def _lend(pipelines: Sequence[Pipeline], repository: Path, staging: Path) -> None:

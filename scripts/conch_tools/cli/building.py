@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from conch_tools.cli.app import app, say
+from conch_tools.errors import SettingsError
 from conch_tools.settings import load_settings
 
 
@@ -14,15 +15,20 @@ from conch_tools.settings import load_settings
 def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is current.")] = False,
+    new_version: Annotated[
+        bool, typer.Option("--new-version", help="Keep what was built, and build the next release beside it.")
+    ] = False,
 ) -> None:
     """Make the pipelines' artifacts from their sources and prove them equal to the reference."""
     from conch_tools.build.run import build as run
     from conch_tools.pipelines import load_pipelines
     from conch_tools.serve import require_repository
 
+    if new_version and not names:
+        raise SettingsError("--new-version builds the pipelines that you name, and you named none")
     settings = load_settings()
     require_repository(settings)
-    if not run(settings, load_pipelines(settings.repository, names or []), say, force):
+    if not run(settings, load_pipelines(settings.repository, names or []), say, force, new_version):
         say("all artifacts are current")
 
 

@@ -67,11 +67,38 @@ def ready(
 @app.command()
 def load(
     names: Annotated[list[str], typer.Argument(metavar="MODEL", help="A model, or a pipeline: all its models.")],
+    version: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Pin the pipeline to this release; `latest` to none.")
+    ] = None,
 ) -> None:
     """Bring what was changed in the repository into the running server, checked before and after."""
     from conch_tools.healing.load import load as run
 
-    run(load_settings(), names, say)
+    run(load_settings(), names, say, version)
+
+
+@app.command()
+def unload(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a pipeline.")],
+    version: Annotated[int | None, typer.Option(metavar="NUMBER", help="Only this release of it.")] = None,
+) -> None:
+    """Take a pipeline, or one release, out of the running server once its requests are answered; the files stay."""
+    from conch_tools.healing.unload import unload as run
+
+    run(load_settings(), pipeline, version, say)
+
+
+@app.command()
+def versions(
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+) -> None:
+    """List the releases that were built: of what, when, how good, and what they are served as."""
+    from conch_tools.releases.listing import in_lines
+    from conch_tools.releases.listing import versions as run
+
+    found = run(load_settings(), names or [])
+    print(json.dumps(found, indent=2) if as_json else "\n".join(in_lines(found)))
 
 
 @app.command()
@@ -82,6 +109,7 @@ def infer(
     ],
     parameters: Parameters = None,
     top_k: Annotated[int | None, typer.Option(help="How many classes to answer: the parameter top_k.")] = None,
+    version: Annotated[int | None, typer.Option(metavar="NUMBER", help="The release to ask.")] = None,
     url: Annotated[str | None, typer.Option(help="gRPC address of another server.")] = None,
 ) -> None:
     """Ask a running server; one line of JSON for each answer. @FILE stands for a text file's content."""
@@ -92,5 +120,5 @@ def infer(
     own = [*(parameters or []), *([] if top_k is None else [f"top_k={top_k}"])]
     # A terminal or pipe that takes less than Unicode gets JSON's own escapes.
     takes_less = not (sys.stdout and sys.stdout.encoding.lower().startswith("utf"))
-    for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s):
+    for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s, "" if version is None else version):
         print(json.dumps(answer, ensure_ascii=takes_less))

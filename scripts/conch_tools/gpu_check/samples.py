@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conch_client import Client
-from conch_tools.pipelines import FIRST_VERSION, Pipeline, Sample, models_of
+from conch_tools.pipelines import Pipeline, Sample, models_of, version_numbers
 from conch_tools.samples import ask
 from conch_tools.serve import require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
@@ -47,7 +47,7 @@ class ServedSamples:
 def unbuilt_models(pipeline: Pipeline) -> list[str]:
     """The pipeline's models that have no version folder yet."""
     repository = pipeline.folder.parent
-    return [name for name in (pipeline.name, *pipeline.models) if not (repository / name / FIRST_VERSION).is_dir()]
+    return [name for name in (pipeline.name, *pipeline.models) if not version_numbers(repository / name)]
 
 
 def serve_samples(settings: Settings, pipelines: Sequence[Pipeline], repeats: int = REPEATS) -> ServedSamples:

@@ -12,6 +12,8 @@ from conch_tools.server.embedded import ADMIN_HEADER
 
 SHORT_S = 5.0
 """For what Triton answers without work."""
+READY, UNLOADING = "READY", "UNLOADING"
+"""Triton's words for a version that serves, and for one that does so only for those who asked before."""
 
 
 class ControlFailed(ConchError):
@@ -42,6 +44,20 @@ class Control:
         """The configuration as the server completed it. Raises ControlFailed."""
         found: dict[str, Any] = json.loads(self._call("GET", f"/v2/models/{model}/config", None, SHORT_S))
         return found
+
+    def states(self, model: str) -> dict[int, str]:
+        """What Triton says of every version of a model that it has met: READY, LOADING, UNLOADING, UNAVAILABLE. Raises
+        ControlFailed."""
+        index = json.loads(self._call("POST", "/v2/repository/index", {}, SHORT_S))
+        return {
+            int(each["version"]): each.get("state", "")
+            for each in index
+            if each["name"] == model and each.get("version")
+        }
+
+    def ready_versions(self, model: str) -> list[int]:
+        """The versions of a model that are served, sorted. Raises ControlFailed."""
+        return sorted(version for version, state in self.states(model).items() if state == READY)
 
     def statistics(self, model: str) -> dict[str, Any]:
         """What the latest version of a model has done since it was loaded, batch by batch. Raises ControlFailed."""

@@ -23,7 +23,9 @@ from conch_tools.healing.needs import Needs
 from conch_tools.healing.repair import Repairs
 from conch_tools.healing.silence import UNREACHABLE_FOR_S, Reach, Silences, Stops
 from conch_tools.healing.wishes import Wishes
-from conch_tools.pipelines import Pipeline, load_pipelines
+from conch_tools.pipelines import Pipeline, models_of
+from conch_tools.releases.folders import pipelines_named
+from conch_tools.releases.switch import hold
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
 
@@ -61,7 +63,9 @@ class Healer:
         self._server = server
         self._server_pid = server.pid
         self._stubs = server.stubs
-        self._repairs = Repairs.of(Control(server.http_url, server.admin_key), settings.start_timeout_s)
+        control = Control(server.http_url, server.admin_key)
+        hold(control, [each.name for each in pipelines], settings.start_timeout_s)
+        self._repairs = Repairs.of(control, settings.start_timeout_s)
         self._mender = Mender(self._repairs, self._stubs, self._has_helped, self._journal, wishes)
         self._loads = Loads(settings)
         self._stops = Stops()
@@ -118,18 +122,20 @@ class Healer:
 
     def _ask(self) -> None:
         began = time.monotonic()
-        if self._loads.take():
-            self._read_again()
+        served = self._loads.take()
+        if served is not None:
+            self._read_again(served)
         with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="golden") as asking:
             list(asking.map(self._ask_one, self._needs.pipelines))
         self._ending.wait(max(0.0, self._settings.golden_interval_s - (time.monotonic() - began)))
 
-    def _read_again(self) -> None:
-        """What `conch load` brought in and proved is what is to be from now on: the answers that pipelines must give,
-        and the configurations."""
-        names = [each.name for each in self._needs.pipelines]
-        self._needs = Needs(load_pipelines(self._settings.repository, names) if names else [])
-        self._repairs.remember_all()
+    def _read_again(self, served: Sequence[str]) -> None:
+        """What `conch load` brought in and proved is what is to be from now on: the pipelines that are served, the
+        answers that they must give, and the configurations."""
+        pipelines = pipelines_named(self._settings.repository, served)
+        self._needs = Needs(pipelines)
+        self._journal.serves(pipelines)
+        self._repairs.remember_all(models_of(pipelines))
 
     def _ask_one(self, pipeline: Pipeline) -> None:
         # Read before the answer proves them, because somebody may load a model right after it.

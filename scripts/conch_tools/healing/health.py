@@ -33,11 +33,19 @@ class Health:
         self._pipelines = {name: PipelineHealth() for name in pipelines}
         self._has_server = True
 
+    def serves(self, pipelines: Sequence[str]) -> None:
+        """These are served from now on, and no others."""
+        with self._lock:
+            self._pipelines = {name: self._pipelines.get(name, PipelineHealth()) for name in pipelines}
+
     def note(self, pipeline: str, outcome: Outcome) -> bool:
         """Take down how a golden request came out; whether that is another state than before."""
         well, now = outcome.symptom is Symptom.WELL, time.time()
         with self._lock:
-            before = self._pipelines[pipeline]
+            before = self._pipelines.get(pipeline)
+            if before is None:
+                # It was asked before it was unloaded.
+                return False
             changed = before.well is not well
             self._pipelines[pipeline] = replace(
                 before, well=well, problem=outcome.problem, asked=now, since=now if changed else before.since
@@ -47,7 +55,7 @@ class Health:
     def lost(self, problem: str) -> None:
         """The server is gone: no pipeline is well."""
         self._has_server = False
-        for name in self._pipelines:
+        for name in self.all():
             self.note(name, Outcome(Symptom.UNREACHABLE, problem))
 
     def replaced(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,18 @@ class Journal:
         """An empty one."""
         return cls(Health([pipeline.name for pipeline in pipelines]), HealingMetrics(), report)
 
+    def serves(self, pipelines: Sequence[Pipeline]) -> None:
+        """These are served from now on, and no others."""
+        before = self.health.all()
+        self.health.serves([each.name for each in pipelines])
+        for name in before.keys() - self.health.all().keys():
+            with contextlib.suppress(KeyError):
+                self.metrics.well.remove(name)
+
     def asked(self, pipeline: str, outcome: Outcome) -> None:
         """How a golden request came out; people are told when that is another state than before."""
+        if self.health.of(pipeline) is None:
+            return
         well = outcome.symptom is Symptom.WELL
         self.metrics.golden.labels(pipeline, outcome.symptom.value).inc()
         self.metrics.well.labels(pipeline).set(well)

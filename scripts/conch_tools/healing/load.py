@@ -9,20 +9,24 @@ keeps serving what it has until Triton swaps the new one in; no request fails by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from conch_client import Client
-from conch_tools.errors import ConchError, SettingsError, WrongAnswers
+from conch_tools.errors import ConchError, WrongAnswers
 from conch_tools.healing.control import Control, ControlFailed, Refused
 from conch_tools.healing.golden import Symptom, ask_golden
 from conch_tools.healing.loads import note_load
-from conch_tools.healing.needs import Needs
-from conch_tools.healing.repair import Config, Configs, Repairs, ensembles_over, stamped, unstamped
+from conch_tools.healing.plan import Plan, plan
+from conch_tools.healing.repair import Config, Configs, Repairs, is_ensemble, stamped, unstamped
 from conch_tools.locks import Locked, only_one
-from conch_tools.pipelines import Pipeline, load_pipelines, models_of
+from conch_tools.pipelines import Pipeline, load_pipelines, models_of, release_name
 from conch_tools.ready import served_health
+from conch_tools.releases.folders import pinned_in_files
+from conch_tools.releases.switch import pinned, pinned_as_loaded, restamped, with_versions
 from conch_tools.serve import Report, needs_auto_complete, require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
@@ -37,8 +41,9 @@ class AnotherLoad(ConchError):
     """Another `conch load` is under way for the same server."""
 
 
-def load(settings: Settings, names: Sequence[str], report: Report) -> None:
-    """Load models, or all models of pipelines, as they are in the repository now.
+def load(settings: Settings, names: Sequence[str], report: Report, version: str | None = None) -> None:
+    """Load models, or all models of pipelines, as they are in the repository now; with `version` the pipeline is pinned
+    to that release in the repository, or with "latest" to none, before.
 
     Raises NotRunning without a server of this checkout, SettingsError for a name that it does not serve,
     RepositoryError with what `conch check` finds, ServerFailed with what Triton says of the trial, ControlFailed with
@@ -49,33 +54,35 @@ def load(settings: Settings, names: Sequence[str], report: Report) -> None:
     record = ServerRecord.require(settings)
     settings = settings.model_copy(update={"repository": Path(record.repository), "profile": record.profile})
     control = Control(record.http, key_path(settings).read_text(encoding="utf-8"))
-    with _only_load(settings, report):
-        before = {model: control.config(model) for model in control.ready_models()}
-        with_health = list(served_health(record, settings.answer_timeout_s))
-        served = load_pipelines(settings.repository, with_health) if with_health else []
-        needs = Needs(served)
-        models = _models_named(names, served, before)
-        affected = [each for each in served if any(each in needs.needing(model) for model in models)]
-        over = [name for model in models for name in ensembles_over(model, before)]
-        require_sound(settings, [*models, *models_of(affected), *over])
-        report(f"trying {', '.join(models)} in a server of its own")
-        proven = _tried(settings, models, over, affected)
+    with only_load(settings, report), pinned_in_files(settings.repository, names, version):
+        before: dict[str, Config] = {model: control.config(model) for model in control.ready_models()}
+        health = served_health(record, settings.answer_timeout_s)
+        what = plan(settings.repository, names, list(health), before)
+        require_sound(settings, what.repository_models)
+        proven = {} if version is None else _beside(what, before, health)
+        if not proven:
+            report(f"trying {', '.join(what.models)} in a server of its own")
+            proven = _tried(settings, what)
         with (
             only_one(loading_lock_path(settings), LOCK_WAIT_S, lambda: None),
             _taken_back_on_failure(control, before, settings.start_timeout_s, report) as loaded,
         ):
-            _load_all(control, proven, loaded, settings.start_timeout_s)
-            for ensemble in over:
+            _load_all(control, proven, before, loaded, settings.start_timeout_s)
+            for ensemble in what.over:
                 if not control.is_ready(ensemble):
-                    raise WrongAnswers(f"with the new {', '.join(models)} Triton unloads the ensemble `{ensemble}`")
-            _require_golden(record.grpc, affected, settings.answer_timeout_s)
-            note_load(settings)
-    answering = ", ".join(each.name for each in affected)
-    report(f"loaded {', '.join(models)}" + (f"; {answering} answer as they must" if answering else ""))
+                    raise WrongAnswers(
+                        f"with the new {', '.join(what.models)} Triton unloads the ensemble `{ensemble}`"
+                    )
+            _require_golden(record.grpc, what.affected, settings.answer_timeout_s)
+            note_load(settings, what.served)
+    answering = ", ".join(each.name for each in what.affected)
+    report(f"loaded {', '.join(proven)}" + (f"; {answering} answer as they must" if answering else ""))
+    for name, (number, _) in what.releases.items():
+        report(f"{name} is release {number}")
 
 
 @contextmanager
-def _only_load(settings: Settings, report: Report) -> Iterator[None]:
+def only_load(settings: Settings, report: Report) -> Iterator[None]:
     """Raises AnotherLoad when another one takes longer than LOCK_WAIT_S."""
 
     def waiting() -> None:
@@ -90,45 +97,62 @@ def _only_load(settings: Settings, report: Report) -> Iterator[None]:
         ) from other
 
 
-def _models_named(names: Sequence[str], served: Sequence[Pipeline], loaded: Configs) -> list[str]:
-    """The models to load, steps before the ensembles over them."""
-    pipelines = {each.name: each for each in served}
-    named: list[str] = []
-    for name in names:
-        if name not in loaded and name not in pipelines:
-            raise SettingsError(f"the server does not serve `{name}`: start it again with what is new")
-        named += [*pipelines[name].models, name] if name in pipelines else [name]
-    return sorted(dict.fromkeys(named), key=lambda name: "ensemble_scheduling" in loaded.get(name, {}))
+def _beside(what: Plan, before: Configs, health: Mapping[str, Mapping[str, Any]]) -> dict[str, Config]:
+    """The ensembles to switch where their releases are served under their numbers already, and are well: nothing else
+    needs to be loaded, or tried. None where that does not hold for all."""
+    found: dict[str, Config] = {}
+    for name, (number, steps) in what.releases.items():
+        release = release_name(name, number)
+        if release not in before or not health.get(release, {}).get("well"):
+            return {}
+        found[name] = pinned({**before[release], "name": name}, number, steps)
+    return found
 
 
-def _tried(
-    settings: Settings, models: Sequence[str], over: Sequence[str], affected: Sequence[Pipeline]
-) -> dict[str, Config]:
+def _tried(settings: Settings, what: Plan) -> dict[str, Config]:
     """Serve the models apart, with the ensembles over them and the pipelines that need them; the models' configurations
-    as Triton completed them. Raises what `load` raises for what is wrong."""
+    as Triton completed them, with the versions that it loaded. Raises what `load` raises for what is wrong."""
     # With those that they use.
-    wanted = load_pipelines(settings.repository, [each.name for each in affected]) if affected else []
+    names = [each.name for each in what.affected]
+    wanted = load_pipelines(settings.repository, names) if names else []
     with own_settings(settings, "load") as trial:
-        tried = list(dict.fromkeys([*models_of(wanted), *models, *over]))
+        tried = list(dict.fromkeys([*models_of(wanted), *what.models, *what.over]))
         options = ServerOptions(trial, models=tried, auto_complete=needs_auto_complete(settings))
         with EmbeddedServer(options) as server:
-            _require_golden(server.grpc_url, affected, settings.answer_timeout_s)
+            _require_golden(server.grpc_url, what.affected, settings.answer_timeout_s)
             control = Control(server.http_url, server.admin_key)
-            return {model: control.config(model) for model in models}
+            return {model: _proven(control, model, what) for model in what.models}
 
 
-def _load_all(control: Control, proven: Configs, loaded: list[str], timeout_s: float) -> None:
+def _proven(control: Control, model: str, what: Plan) -> Config:
+    config = control.config(model)
+    if model in what.releases:
+        return pinned(config, *what.releases[model])
+    if model in what.served:
+        return pinned_as_loaded(control, model, config)
+    versions = control.ready_versions(model)
+    return with_versions(config, versions) if len(versions) > 1 else config
+
+
+def _load_all(control: Control, proven: Configs, before: Configs, loaded: list[str], timeout_s: float) -> None:
     """Load what the trial has proven, and nothing that was written since; `loaded` is told what may have changed."""
     for model, config in proven.items():
         loaded.append(model)
         try:
-            control.load(model, stamped(config), timeout_s)
+            control.load(model, restamped(config, before.get(model)), timeout_s)
         except Refused:
             loaded.pop()
             raise
     for model, config in proven.items():
-        if unstamped(control.config(model)) != unstamped(config):
+        if not _same(control.config(model), config):
             raise ControlFailed(f"model `{model}` was loaded, but its configuration is not the one that was tried")
+
+
+def _same(one: Config, other: Config) -> bool:
+    """Whether two configurations say the same. Whole numbers of 64 bits may come as text."""
+    first: object = json.loads(json.dumps(unstamped(one)), parse_int=str)
+    second: object = json.loads(json.dumps(unstamped(other)), parse_int=str)
+    return first == second
 
 
 def _require_golden(address: str, pipelines: Sequence[Pipeline], timeout_s: float) -> None:
@@ -151,6 +175,11 @@ def _taken_back_on_failure(control: Control, before: Configs, timeout_s: float, 
         yield loaded
     except BaseException:
         problems: dict[str, str] = {}
+        for model in reversed(loaded):
+            # An ensemble over versions that are about to go takes other ones first, where it can.
+            if is_ensemble(before.get(model, {})):
+                with suppress(ControlFailed):
+                    control.load(model, stamped(before[model]), timeout_s)
         # Twice, because an ensemble cannot be loaded before all of its steps are as they were.
         for models in (loaded, problems):
             for model in list(models):

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from conch_tools.healing.control import Control, ControlFailed
@@ -45,9 +45,11 @@ class Repairs:
                 found[model] = self._control.config(model)
         return found
 
-    def remember_all(self) -> None:
-        """Whatever is loaded now is sound. Raises ControlFailed."""
-        self.remember(self.configs_now(self._control.ready_models()))
+    def remember_all(self, expected: Collection[str]) -> None:
+        """Whatever is loaded now is sound; what is neither loaded nor expected is not to be. Raises ControlFailed."""
+        now = self.configs_now(self._control.ready_models())
+        known = {**self._configs, **now}
+        self._configs = {model: config for model, config in known.items() if model in now or model in expected}
 
     def remember(self, configs: Configs) -> None:
         """These are sound: somebody may have loaded a model anew, and what it has now is what it is to have."""
@@ -80,6 +82,11 @@ class Repairs:
 def steps_of(config: Config) -> list[str]:
     """The models that an ensemble's configuration names; none of another model's."""
     return [step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])]
+
+
+def is_ensemble(config: Config) -> bool:
+    """Whether a configuration wires other models."""
+    return "ensemble_scheduling" in config
 
 
 def ensembles_over(model: str, configs: Configs) -> list[str]:

@@ -21,7 +21,7 @@ from conch_tools.parity.protocols import Ask, OverGrpc, OverHttp
 from conch_tools.parity.steps import Divergence, first_wrong_step
 from conch_tools.parity.trial import trial_server
 from conch_tools.parity.verdict import Verdict
-from conch_tools.pipelines import FIRST_VERSION, Likeness, Pipeline, models_of
+from conch_tools.pipelines import Likeness, Pipeline, models_of, newest_version
 from conch_tools.serve import Report, require_sound
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
@@ -121,5 +121,6 @@ def _gate(reference: Reference) -> Likeness:
 
 def _graph(pipeline: Pipeline, reference: Reference) -> Outcome | None:
     step = pipeline.step("model")
-    graph = pipeline.folder.parent / step / FIRST_VERSION / "model.onnx"
+    folder = pipeline.folder.parent / step
+    graph = folder / newest_version(folder) / "model.onnx"
     return graph_outcome(reference, step, graph) if graph.is_file() else None

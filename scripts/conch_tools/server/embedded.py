@@ -17,7 +17,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -154,10 +154,12 @@ class EmbeddedServer:
         """The model that a Python process serves, with the file that it runs, for messages."""
         return self._named(stub.model, stub.version) if stub.model else "a model"
 
-    def restart(self) -> None:
-        """Stop what is left of the server and start it anew, on the same ports and with the same admin key. Raises what
-        start() raises."""
+    def restart(self, models: Sequence[str] | None = None) -> None:
+        """Stop what is left of the server and start it anew, on the same ports and with the same admin key; with other
+        models, if any are named. Raises what start() raises."""
         self.stop()
+        if models is not None:
+            self.options = replace(self.options, models=models)
         self.start()
 
     def stop(self) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from conch_steps.manifest import verify_manifest
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
-from conch_tools.pipelines import Pipeline, load_pipeline
+from conch_tools.pipelines import Pipeline, load_pipeline, load_pipelines, models_of, version_numbers
+from conch_tools.releases.folders import releases_of
 
 PIPELINE = """
 task = "image-classification"
@@ -104,3 +105,39 @@ def test_staging_anew_drops_what_an_interrupted_build_left(pipeline: Pipeline, t
     stage(pipeline, tmp_path)
     again = Staged.fresh(pipeline, tmp_path / "staging")
     assert list(again.version("shapes_model").iterdir()) == []
+
+
+def release(pipeline: Pipeline, tmp_path: Path, content: str, number: str) -> None:
+    staged = Staged.fresh(pipeline, tmp_path / "staging", number)
+    (staged.version("shapes_model") / "model.onnx").write_text(content, encoding="utf-8")
+    staged.write_manifests({"accuracy": 0.5}, fingerprint_of(pipeline))
+    staged.promote(pipeline.folder.parent)
+
+
+def test_a_second_release_leaves_the_first_as_it_is_and_both_get_a_name(pipeline: Pipeline, tmp_path: Path) -> None:
+    repository = pipeline.folder.parent
+    release(pipeline, tmp_path, "first", "1")
+    assert not (repository / "shapes-v1").exists()
+    (pipeline.folder / "pipeline.toml").write_text(PIPELINE.replace("Shapes.", "Forms."), encoding="utf-8")
+    release(pipeline, tmp_path, "second", "2")
+    assert is_current(pipeline, fingerprint_of(pipeline))
+    assert [(repository / "shapes_model" / number / "model.onnx").read_text() for number in "12"] == ["first", "second"]
+    one, two = load_pipeline(repository / "shapes-v1"), load_pipeline(repository / "shapes-v2")
+    assert (one.description, two.description) == ("Shapes.", "Forms.")
+    assert one.models == two.models == pipeline.models == ["shapes_decode", "shapes_model"]
+    served = load_pipelines(repository, releases=True)
+    assert [each.name for each in served] == ["shapes", "shapes-v1", "shapes-v2"]
+    assert models_of(served) == ["shapes", "shapes_decode", "shapes_model", "shapes-v1", "shapes-v2"]
+    assert [each.name for each in load_pipelines(repository)] == ["shapes"]
+
+
+def test_a_step_without_files_has_one_version_for_all_releases(pipeline: Pipeline, tmp_path: Path) -> None:
+    repository = pipeline.folder.parent
+    for number in "123":
+        release(pipeline, tmp_path, number, number)
+    assert version_numbers(repository / "shapes_decode") == [1]
+    assert version_numbers(repository / "shapes_model") == [1, 2, 3]
+    assert [each.steps for each in releases_of(pipeline)] == [
+        {"shapes_decode": 1, "shapes_model": number} for number in (1, 2, 3)
+    ]
+    assert "version_policy" not in (repository / "shapes_decode" / "config.pbtxt").read_text()

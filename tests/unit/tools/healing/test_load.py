@@ -46,7 +46,7 @@ class Control:
 def load(control: Control) -> None:
     """Load what was proven."""
     with _taken_back_on_failure(control, BEFORE, 1.0, print) as loaded:  # type: ignore[arg-type]
-        _load_all(control, PROVEN, loaded, 1.0)  # type: ignore[arg-type]
+        _load_all(control, PROVEN, BEFORE, loaded, 1.0)  # type: ignore[arg-type]
 
 
 def sizes(control: Control) -> list[int]:
@@ -80,7 +80,7 @@ def test_one_that_cannot_be_taken_back_does_not_keep_the_others() -> None:
         pytest.raises(WrongAnswers, match="label"),
         _taken_back_on_failure(control, BEFORE, 1.0, said.append) as loaded,  # type: ignore[arg-type]
     ):
-        _load_all(control, PROVEN, loaded, 1.0)  # type: ignore[arg-type]
+        _load_all(control, PROVEN, BEFORE, loaded, 1.0)  # type: ignore[arg-type]
         raise WrongAnswers("label")
     assert said == ["model `words` cannot be taken back: its file is gone"]
     assert sizes(control) == [4, 8]
@@ -99,6 +99,6 @@ def test_the_healer_is_told_of_loads(tmp_path: Path) -> None:
     assert not loads.unsettled and not loads.take()
     with only_one(loading_lock_path(settings), 0, lambda: None):
         assert loads.unsettled and not loads.take()
-        note_load(settings)
+        note_load(settings, ["mood", "mood-v1"])
     assert loads.unsettled, "what it knows is of before the load"
-    assert loads.take() and not loads.unsettled and not loads.take()
+    assert loads.take() == ["mood", "mood-v1"] and not loads.unsettled and loads.take() is None
