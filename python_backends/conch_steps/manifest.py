@@ -14,6 +14,8 @@ from typing import Any
 from conch_steps.errors import ArtifactError
 
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "manifest.sig"
+"""Beside the manifest of a release that somebody signed; no manifest lists it."""
 READ_BYTES = 1 << 20
 """Files are hashed in pieces of this size: a model can be larger than the memory of its checker."""
 

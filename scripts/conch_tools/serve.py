@@ -17,6 +17,7 @@ from conch_tools.check.served import needs_completion
 from conch_tools.errors import AlreadyRunning, ConchError, RepositoryError, ServerFailed, SettingsError
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders, visible_folders
 from conch_tools.releases.folders import as_served
+from conch_tools.releases.signatures import require_signed
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.ports import require_health_port, require_ports
 from conch_tools.server.record import ServerRecord, record_of_this_process
@@ -61,6 +62,7 @@ def serving(
     require_repository(settings)
     models = served_models(settings, only)
     require_sound(settings, models)
+    require_signed(settings, served_pipelines(settings, only))
     options = ServerOptions(settings, models=models, auto_complete=needs_auto_complete(settings), on_log=on_log)
     try:
         with signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):

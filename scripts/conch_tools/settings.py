@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     answer_timeout_s: Seconds = 30.0
     """How long one request that the command sends by itself may take."""
 
+    require_signatures: bool = False
+    """Whether only signed releases are served, loaded and called as they were built."""
+
+    signature_keys: Path | None = None
+    """The keys that are trusted to sign: a file, or a folder of *.pub."""
+
     health_port: Port = 8003
     """Liveness, readiness by golden requests, and the metrics of healing, over HTTP."""
 

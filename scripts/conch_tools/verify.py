@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conch_steps.errors import ArtifactError
-from conch_steps.manifest import MANIFEST_NAME, listed_files, verify_manifest
+from conch_steps.manifest import MANIFEST_NAME, SIGNATURE_NAME, listed_files, verify_manifest
 from conch_tools.errors import RepositoryError, in_words
 from conch_tools.pipelines import visible_folders
 
@@ -54,9 +54,26 @@ def verify(repository: Path, models: Sequence[str] = ()) -> list[Verified]:
     return found
 
 
+def problem_of(version: Path) -> str | None:
+    """What is not as it was built in a version folder; None when all is."""
+    return _verified(version).problem
+
+
+def require_as_built(repository: Path, models: Sequence[str]) -> None:
+    """Raise RepositoryError with the first file of these models that is not what was built. What nobody built cannot
+    differ: a folder without a manifest is left alone."""
+    versions = [version for name in models for version in visible_folders(repository / name) if version.name.isdigit()]
+    built = [version for version in versions if (version / MANIFEST_NAME).is_file()]
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+        for found in pool.map(_verified, built):
+            if found.problem is not None:
+                raise RepositoryError(found.problem)
+
+
 def _verified(version: Path) -> Verified:
     try:
-        files = [path for path in _files(version) if path.name != MANIFEST_NAME or path.parent != version]
+        own = (version / MANIFEST_NAME, version / SIGNATURE_NAME)
+        files = [path for path in _files(version) if path not in own]
         size = sum(path.stat().st_size for path in files)
         return Verified(version, len(files), size, _problem(version, files))
     except OSError as problem:

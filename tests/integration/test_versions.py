@@ -18,6 +18,7 @@ from conch_tools.bench.victims import tritonserver_of
 from conch_tools.errors import NotRunning
 from conch_tools.healing.control import Control
 from conch_tools.ready import ready
+from conch_tools.server.ports import free_ports
 from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.settings import Settings
 from small_classifier import ROWS, Trained, make_release
@@ -192,6 +193,43 @@ def test_what_cannot_be_taken_out_or_pinned_is_told(server: Settings, two: Train
     )
     done = run_conch("load", "mood", "--version", "7", settings=server)
     assert (done.returncode, done.stderr) == (5, "conch: `mood` has no release 7, there is 1, 2\n")
+
+
+def test_a_file_that_is_not_what_was_built_is_refused_before_it_is_tried(
+    server: Settings, two: Trained, run_conch: RunConch
+) -> None:
+    labels = server.repository / "mood_labels" / "2" / "labels.txt"
+    before = labels.read_text()
+    try:
+        labels.write_text("".join(reversed(before.splitlines(keepends=True))))
+        done = run_conch("load", "mood", settings=server)
+    finally:
+        labels.write_text(before)
+    assert done.returncode == 5 and f"{labels} is not the file that was built" in done.stderr
+    assert "trying" not in done.stderr
+
+
+def test_unsigned_releases_are_refused_by_serve_load_and_verify_where_signatures_are_required(
+    server: Settings, two: Trained, run_conch: RunConch, tmp_path: Path
+) -> None:
+    strict = server.model_copy(update={"require_signatures": True, "signature_keys": tmp_path / "key.pub"})
+    beside = make_free(strict, tmp_path)
+    assert run_conch("sign", "--new-key", str(tmp_path / "key"), settings=server).returncode == 0
+    refused = "conch: `mood` is refused, because signatures are required: release 1 has no signature"
+    for settings, command in ((beside, ["serve"]), (strict, ["load", "mood"]), (strict, ["verify"])):
+        done = run_conch(*command, settings=settings)
+        assert done.returncode == 5 and done.stderr.startswith(refused) and done.stderr.count("\n") == 1, done.stderr
+    said = run_conch("sign", str(tmp_path / "key"), settings=server)
+    assert said.stderr.splitlines() == ["conch: signed mood 1", "conch: signed mood 2"]
+    assert run_conch("verify", settings=strict).returncode == 0
+    assert run_conch("load", "mood", "--version", "latest", settings=strict).returncode == 0
+
+
+def make_free(settings: Settings, folder: Path) -> Settings:
+    """The same for a server of its own."""
+    http, grpc, metrics, health = free_ports(4)
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "health_port": health}
+    return settings.model_copy(update={**ports, "state": folder / "state"})
 
 
 def test_a_whole_pipeline_is_taken_out_and_comes_back(

@@ -23,7 +23,7 @@ from conch_tools.build.sources import describe_source
 from conch_tools.files import now
 from conch_tools.pipelines import FIRST_VERSION, Pipeline, load_pipeline, newest_version
 from conch_tools.releases.configs import as_written
-from conch_tools.releases.folders import CONFIG, freeze, releases_of, serve_side_by_side
+from conch_tools.releases.folders import CONFIG, freeze, releases_of, serve_side_by_side, sha256_of_text
 
 TOOLS = (
     "torch",
@@ -94,7 +94,7 @@ class Staged:
             "pipeline": self.pipeline.name,
             "version": int(self.number),
             "files": _listed(folder),
-            "config": _sha256_of_text(config),
+            "config": sha256_of_text(config),
             "steps": {model: self._step(model) for model in self.pipeline.models},
             "fingerprint": fingerprint,
             "quality": quality,
@@ -110,7 +110,7 @@ class Staged:
         return {
             "version": int(shared.name if shared else self.number),
             "manifest": sha256_of(manifest),
-            "config": _sha256_of_text(config),
+            "config": sha256_of_text(config),
         }
 
     def _shared(self, model: str) -> Path | None:
@@ -173,10 +173,6 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST_NAME
     }
-
-
-def _sha256_of_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _tool_versions() -> dict[str, str]:

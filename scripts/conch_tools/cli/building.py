@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,3 +41,20 @@ def train(
     from conch_tools.training import training_named
 
     training_named(name).train(say)
+
+
+@app.command()
+def sign(
+    key: Annotated[Path, typer.Argument(metavar="KEY", help="The private key, a file.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="PIPELINE", help="Only these.")] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make the key, and sign nothing.")] = False,
+) -> None:
+    """Vouch for the releases that were built, so that servers which require signatures take them."""
+    from conch_tools.pipelines import load_pipelines
+    from conch_tools.releases import signatures
+
+    if new_key:
+        say(f"made {key}, which signs, and {signatures.keys().new_key(key)}, by which others verify")
+        return
+    for release in signatures.sign(key, load_pipelines(load_settings().repository, names or [])):
+        say(f"signed {release.pipeline} {release.number}")

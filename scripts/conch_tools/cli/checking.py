@@ -54,14 +54,18 @@ def verify(
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Only these.")] = None,
 ) -> None:
     """Compare every file that would be served with what was built. Exit code 1 when one differs."""
+    from conch_tools.releases.signatures import require_signed
+    from conch_tools.serve import served_pipelines
     from conch_tools.verify import verify as run
 
-    found = run(load_settings().repository, models or [])
+    settings = load_settings()
+    found = run(settings.repository, models or [])
     for each in found:
         if each.problem is not None:
             print(each.problem)
     if bad := sum(each.problem is not None for each in found):
         fail(f"{bad} of {len(found)} version folders are not as they were built", 1)
+    require_signed(settings, served_pipelines(settings, []))
     files, size = sum(each.files for each in found), sum(each.bytes for each in found)
     print(f"{len(found)} version folders, {files} files, {size / 1e6:.0f} MB: all as they were built")
 

@@ -98,6 +98,8 @@ def versions(
     from conch_tools.releases.listing import versions as run
 
     found = run(load_settings(), names or [])
+    if not found:
+        say("nothing was built as a release yet: conch build")
     print(json.dumps(found, indent=2) if as_json else "\n".join(in_lines(found)))
 
 

@@ -26,12 +26,14 @@ from conch_tools.locks import Locked, only_one
 from conch_tools.pipelines import Pipeline, load_pipelines, models_of, release_name
 from conch_tools.ready import served_health
 from conch_tools.releases.folders import pinned_in_files
+from conch_tools.releases.signatures import require_signed
 from conch_tools.releases.switch import pinned, pinned_as_loaded, restamped, with_versions
 from conch_tools.serve import Report, needs_auto_complete, require_sound
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
 from conch_tools.server.record import ServerRecord, key_path, load_lock_path, loading_lock_path
 from conch_tools.settings import Settings
+from conch_tools.verify import require_as_built
 
 LOCK_WAIT_S = 120.0
 """For another load, which starts a server of its own."""
@@ -59,6 +61,8 @@ def load(settings: Settings, names: Sequence[str], report: Report, version: str 
         health = served_health(record, settings.answer_timeout_s)
         what = plan(settings.repository, names, list(health), before)
         require_sound(settings, what.repository_models)
+        require_signed(settings, what.affected)
+        require_as_built(settings.repository, what.models)
         proven = {} if version is None else _beside(what, before, health)
         if not proven:
             report(f"trying {', '.join(what.models)} in a server of its own")

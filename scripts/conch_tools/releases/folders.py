@@ -7,6 +7,7 @@ each has an ensemble of its own beside it, `sentiment-v2/`, written from these.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conch_steps.manifest import MANIFEST_NAME
+from conch_steps.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from conch_tools.errors import RepositoryError, SettingsError, in_words
 from conch_tools.files import write_json, write_whole
 from conch_tools.pipelines import (
@@ -175,7 +176,7 @@ def _write_ensemble(release: Release, folder: Path) -> None:
     version.mkdir(parents=True, exist_ok=True)
     for path in release.folder.rglob("*"):
         name = path.relative_to(release.folder)
-        if path.is_file() and name.name not in (MANIFEST_NAME, ENSEMBLE_FILE, RELEASE_FILE):
+        if path.is_file() and name.name not in (MANIFEST_NAME, SIGNATURE_NAME, ENSEMBLE_FILE, RELEASE_FILE):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
     said = f"# Release {release.number} of `{release.pipeline}`, under its number. Written by conch build.\n"
@@ -183,6 +184,11 @@ def _write_ensemble(release: Release, folder: Path) -> None:
     # No version folder is empty, because some stores of files keep no empty folders.
     write_json(version / MANIFEST_NAME, {"pipeline": release.pipeline, "version": release.number, "files": {}})
     write_whole(folder / RELEASE_FILE, (release.folder / RELEASE_FILE).read_text(encoding="utf-8"))
+
+
+def sha256_of_text(text: str) -> str:
+    """Hex SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _number(version: str | None) -> int:
