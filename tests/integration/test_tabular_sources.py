@@ -5,6 +5,7 @@ Each kind of source is added by `conch new --yes`, built and served as it was wr
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import socket
 import subprocess
@@ -171,6 +172,7 @@ def sources(folder: Path) -> dict[str, Kind]:
     }
 
 
+WITH_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 NAMES = ["zipmap", "plain", "by_column", "network", "boosted", "garden", "skops", "stored", "champion", "graph"]
 
 
@@ -327,7 +329,7 @@ def write_bad(folder: Path, name: str) -> Path:
         ("tree.skops", False, "does not know to be safe: sklearn.tree._tree.Tree"),
         ("broken.skops", False, "cannot be loaded"),
         ("model.bin", False, "its name must end with the kind of model that it is"),
-        ("saved_model", False, "TensorFlow SavedModel, which is not taken yet"),
+        ("saved_model", False, "is no SavedModel that TensorFlow" if WITH_TENSORFLOW else "conch[tensorflow]"),
     ],
 )
 def test_a_source_that_cannot_be_served_is_refused_in_one_sentence_and_nothing_is_written(

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from conch_client import Client
-from conch_tools.build import torch_networks
+from conch_tools.build import networks
 from conch_tools.build.pictures import FORMS, noise
 from conch_tools.build.run import build
 from conch_tools.build.torchvision_images import pixels
@@ -135,7 +135,7 @@ def served(
             # The others are added in this process: torch is here already, and a build asks them apart.
             here.syspath_prepend(str(folder))
             here.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
-            here.setattr(torch_networks, "ask_apart", asked_here(tmp_path_factory))
+            here.setattr(networks, "ask_apart", asked_here(tmp_path_factory))
             new("archived", "image-classification", str(folder / "archived.mar"), trusted=True)
             small = str(folder / "preprocessor_config.json")
             new("scripted", "image-classification", str(folder / "scripted.pt"), preprocessing=small)

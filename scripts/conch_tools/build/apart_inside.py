@@ -18,6 +18,8 @@ from conch_tools.lifeline import die_with_parent
 REQUEST, ANSWER, ROWS, SCORES, GRAPH = "request.json", "answer.json", "rows.npy", "scores.npy", "model.onnx"
 PROBLEM = "problem"
 """In an answer: why there is none."""
+ROUNDING = 1e-4
+"""By which probabilities may miss their sum."""
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 Answered = Callable[[Mapping[str, Any], Path], dict[str, Any]]
 """What a request is answered; rows, scores and a graph lie in the folder."""
@@ -55,6 +57,11 @@ def leave_network() -> None:
     # A user without rights may have a namespace of users, in which it has the right to one of networks.
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0 and libc.unshare(CLONE_NEWNET) != 0:
         socket.socket = _NoSocket  # type: ignore[assignment, misc]
+
+
+def are_probabilities(scores: Any) -> bool:
+    """Whether rows of numbers [n, classes] are probabilities of classes of which one fits."""
+    return bool((scores >= 0).all() and (abs(scores.sum(1) - 1) < ROUNDING).all())
 
 
 class _NoSocket(socket.socket):

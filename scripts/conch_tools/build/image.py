@@ -47,7 +47,7 @@ class ImageClassifierBuilder:
             items=items,
             steps=[
                 StepAnswers(self._pipeline.step("decode"), {"pixels": pixels}),
-                StepAnswers(self._pipeline.step("model"), {"logits": logits}),
+                StepAnswers(self._pipeline.step("model"), {self._classifier.output: logits}),
                 StepAnswers(
                     self._pipeline.step("labels"), ranked(logits, self._classifier.labels, self._classifier.scores)
                 ),

@@ -25,17 +25,20 @@ from conch_tools.build import torchvision_images
 from conch_tools.build.classifiers import Activation, class_names, fits_several, softmax
 from conch_tools.build.encoders import source_model
 from conch_tools.build.image_processors import Pixels, SourceProcessor
+from conch_tools.build.network_images import LOGITS, PROBABILITIES, read_network_images
+from conch_tools.build.networks import is_network
 from conch_tools.build.pictures import pictures
 from conch_tools.build.reference import CORPUS_SIZE
 from conch_tools.build.sources import config_in, source_folder
 from conch_tools.build.step_config import step_parameters
 from conch_tools.build.torch_graph import export_rows
-from conch_tools.build.torch_images import read_torch_images
 from conch_tools.errors import BuildError, first_line
 from conch_tools.pipelines import Pipeline
 from conch_tools.training import image_training
 
 TRIED_ROWS = 2
+ACTIVATIONS: Mapping[str, Activation] = {"softmax": softmax, "sigmoid": torch.sigmoid, "none": torch.clone}
+"""What the labels step makes of a network's answers, by its parameter."""
 Images = npt.NDArray[np.float32]
 """[n, channels, height, width], or what a network answers to them."""
 
@@ -58,6 +61,8 @@ class ImageClassifier:
     """Encoded images of many forms and sizes, for parity."""
     heldout: Sequence[tuple[bytes, str]]
     """Encoded images and their labels that no training saw; empty for a model that brings none."""
+    output: str = LOGITS
+    """What the graph calls its answers."""
 
 
 class Network(Protocol):
@@ -111,7 +116,7 @@ def image_classifier(pipeline: Pipeline) -> ImageClassifier:
     source = pipeline.source
     if source.training is not None:
         return _trained(pipeline.name, source.training)
-    return _given(pipeline) if source.module is None and source.file is None else _of_torch(pipeline)
+    return _network(pipeline) if source.file is not None or is_network(pipeline) else _given(pipeline)
 
 
 def _trained(pipeline: str, name: str) -> ImageClassifier:
@@ -152,19 +157,20 @@ def _given(pipeline: Pipeline) -> ImageClassifier:
     )
 
 
-def _of_torch(pipeline: Pipeline) -> ImageClassifier:
-    found = read_torch_images(pipeline)
-    decoder = ImageDecoder(found.preprocessing)
-    several = step_parameters(pipeline, "labels").get(ACTIVATION.name) == "sigmoid"
+def _network(pipeline: Pipeline) -> ImageClassifier:
+    said = step_parameters(pipeline, "labels").get(ACTIVATION.name, ACTIVATION.default)
+    output = PROBABILITIES if said == "none" else LOGITS
+    found = read_network_images(pipeline, output)
     return ImageClassifier(
-        library="PyTorch",
+        library=found.network.library,
         network=found.network,
         labels=found.labels,
-        scores=torch.sigmoid if several else softmax,
+        scores=ACTIVATIONS.get(said or "", softmax),
         preprocessing=found.settings,
-        pixels=torchvision_images.pixels if found.is_archive else _by_step(decoder),
+        pixels=torchvision_images.pixels if found.is_archive else _by_step(ImageDecoder(found.preprocessing)),
         corpus=pictures(CORPUS_SIZE),
         heldout=(),
+        output=output,
     )
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from conch_tools.build.estimator import PICKLES, read_estimator
 from conch_tools.build.estimator_apart import SKOPS
 from conch_tools.build.mlflow_store import fetched
+from conch_tools.build.network_table import read_network_table
+from conch_tools.build.networks import TORCHSCRIPT, is_network
 from conch_tools.build.onnx_classifier import read_classifier
 from conch_tools.build.sources import source_file
 from conch_tools.build.tabular_model import TabularModel
-from conch_tools.build.torch_networks import TORCHSCRIPT, is_of_torch
-from conch_tools.build.torch_table import read_torch_table
 from conch_tools.build.torchserve import ENDING
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
@@ -25,8 +25,8 @@ ONNX = ".onnx"
 
 def tabular_model(pipeline: Pipeline) -> TabularModel:
     """The classifier of the pipeline's source. Raises BuildError saying what is missing, or what it is instead."""
-    if is_of_torch(pipeline):
-        return _of_torch(pipeline)
+    if is_network(pipeline):
+        return _network(pipeline)
     uri = pipeline.source.mlflow
     if uri is None:
         return _read(pipeline, source_file(pipeline), {}, {})
@@ -46,7 +46,7 @@ def tabular_model(pipeline: Pipeline) -> TabularModel:
     return model
 
 
-def _of_torch(pipeline: Pipeline) -> TabularModel:
+def _network(pipeline: Pipeline) -> TabularModel:
     file = pipeline.source.file
     if file is not None and file.suffix == ENDING:
         raise BuildError(
@@ -54,7 +54,7 @@ def _of_torch(pipeline: Pipeline) -> TabularModel:
             f"{file}: of an archive of TorchServe's, what its handler makes of a request is known for images only: "
             "give the network alone, as TorchScript (.pt) or as module:PACKAGE.MODULE:FUNCTION",
         )
-    return read_torch_table(pipeline)
+    return read_network_table(pipeline)
 
 
 def _read(pipeline: Pipeline, file: Path, signature: Mapping[str, str], origin: Mapping[str, str]) -> TabularModel:

@@ -35,11 +35,6 @@ def source_named(text: str, trusted: bool = False) -> Source:
     if text.startswith(MLFLOW):
         return Source(mlflow=text, runs_code=trusted)
     path = Path(text).expanduser()
-    if (path / "saved_model.pb").is_file():
-        raise SettingsError(
-            f"--source {text} is a TensorFlow SavedModel, which is not taken yet: convert it by tf2onnx and give the "
-            ".onnx file"
-        )
     if path.is_dir():
         return Source(folder=path.resolve())
     if path.is_file():

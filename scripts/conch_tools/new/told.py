@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from conch_tools.build.torch_networks import TORCHSCRIPT
+from conch_tools.build.networks import SAVED_MODEL, TORCHSCRIPT
 from conch_tools.build.torchvision_images import SETTINGS
 from conch_tools.errors import SettingsError
 from conch_tools.pipelines import Image, Pipeline, Source, Table, Task
@@ -24,7 +24,12 @@ NUMBERED = "the source does not name its classes, so they are numbered: put name
 
 def names_classes(source: Source) -> bool:
     """Whether a source names its classes, and says how its pixels are made."""
-    return source.module is None and (source.file is None or source.file.suffix not in TORCHSCRIPT)
+    of_torch = source.module is not None or (source.file is not None and source.file.suffix in TORCHSCRIPT)
+    return not of_torch and not _is_saved_model(source)
+
+
+def _is_saved_model(source: Source) -> bool:
+    return source.folder is not None and (source.folder / SAVED_MODEL).is_file()
 
 
 def class_names(said: str) -> list[str]:
@@ -73,6 +78,11 @@ def tables_of(
         return {}
     if preprocessing is not None and not of_images:
         raise SettingsError(f"--preprocessing is about images, not about {task}")
+    if of_images and preprocessing is None and _is_saved_model(source):
+        raise SettingsError(
+            "a SavedModel does not tell how an image becomes pixels, and there is no usual way: say --preprocessing, a "
+            "preprocessor_config.json"
+        )
     try:
         if of_images:
             return {"image": Image(labels=labels, preprocessing=preprocessing or SETTINGS)}
@@ -83,7 +93,7 @@ def tables_of(
 
 def assumed(pipeline: Pipeline) -> list[str]:
     """What a new pipeline says without anybody having said so."""
-    if names_classes(pipeline.source):
+    if pipeline.image is None and pipeline.table is None:
         return []
     found = []
     if pipeline.image is not None and pipeline.image.preprocessing == SETTINGS:

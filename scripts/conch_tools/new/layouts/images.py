@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from conch_tools.build.network_images import LOGITS, PROBABILITIES, read_network_images
+from conch_tools.build.networks import is_network
 from conch_tools.build.sources import config_in, source_folder
-from conch_tools.build.torch_images import read_torch_images
-from conch_tools.build.torch_networks import is_of_torch
 from conch_tools.new.layouts.layout import CLASS_LABELS, TEXT_MODEL, Facts, Layout
 from conch_tools.new.layouts.texts import classes
 from conch_tools.new.sample_pictures import daisy, landscape
@@ -33,8 +33,8 @@ IMAGE_MODEL = "steps/image_model.pbtxt"
 
 def image_classification(pipeline: Pipeline) -> Facts:
     """Of a Hugging Face image classifier, or of a network of PyTorch's."""
-    if is_of_torch(pipeline):
-        return _of_torch(pipeline)
+    if is_network(pipeline):
+        return _network(pipeline)
     from conch_tools.build.image_classifiers import require_image_classifier
     from conch_tools.build.image_processors import SourceProcessor
 
@@ -46,17 +46,21 @@ def image_classification(pipeline: Pipeline) -> Facts:
     return Facts(told, largest_batch=_largest_batch(shape))
 
 
-def _of_torch(pipeline: Pipeline) -> Facts:
-    found = read_torch_images(pipeline)
+def _network(pipeline: Pipeline) -> Facts:
+    found = read_network_images(pipeline)
     shape, classes = found.network.shape, found.network.classes
-    several = classes == 1
+    activation, comment = "softmax", "One class of many fits; sigmoid where several may."
+    if found.network.are_probabilities:
+        activation, comment = "none", "The model answers probabilities."
+    elif classes == 1:
+        activation, comment = "sigmoid", "It fits or not."
     told = {
         "pixels": _dims(shape),
-        "output": "logits",
+        "output": PROBABILITIES if found.network.are_probabilities else LOGITS,
         "output_dims": classes,
         "classes": classes,
-        "activation": "sigmoid" if several else "softmax",
-        "activation_comment": "It fits or not." if several else "One class of many fits; sigmoid where several may.",
+        "activation": activation,
+        "activation_comment": comment,
     }
     image = pipeline.image and pipeline.image.model_copy(update={"labels": found.labels})
     return Facts(told, image=image, largest_batch=_largest_batch(shape))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conch_tools.build.networks import is_network
 from conch_tools.new.layouts.layout import CLASS_LABELS, Facts, Layout
-from conch_tools.new.told import names_classes
 from conch_tools.pipelines import Pipeline, Sample, Table, Task
 
 # What reads a source is imported where it is needed, because it brings its framework along.
@@ -30,7 +30,7 @@ def tabular_classification(pipeline: Pipeline) -> Facts:
             "activation_comment": "The model answers probabilities." if ready else "One class of many fits.",
         },
         # Only where the source has no names: then they are written down, to be changed.
-        table=None if names_classes(pipeline.source) else Table(labels=model.labels),
+        table=Table(labels=model.labels) if is_network(pipeline) else None,
         features=features,
         samples=[Sample(input={"features": row}, expect={}) for row in rows],
     )

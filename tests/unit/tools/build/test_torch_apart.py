@@ -62,7 +62,11 @@ def test_the_weights_of_an_archive_go_into_the_network_that_its_code_defines(tmp
     file = write_archive(tmp_path / "a.mar", content, modelFile="patches.py", serializedFile="weights.pt")
     pixels = np.random.default_rng(0).normal(size=(3, *PIXELS)).astype(np.float32)
     np.save(tmp_path / ROWS, pixels)
-    assert ask(tmp_path, graph=True, archive=str(file)) == {"shape": PIXELS, "classes": 5}
+    assert ask(tmp_path, graph=True, archive=str(file)) == {
+        "shape": PIXELS,
+        "classes": 5,
+        "are_probabilities": False,
+    }
     with torch.no_grad():
         logits = expected(torch.from_numpy(pixels)).numpy()
     np.testing.assert_allclose(np.load(tmp_path / SCORES), logits, atol=1e-6)
@@ -105,7 +109,11 @@ def test_an_archive_that_torchserve_could_not_load_is_refused(
 def test_columns_are_those_of_the_first_weights(tmp_path: Path) -> None:
     table = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
     save_traced(table, [4], tmp_path / "table.pt")
-    assert ask(tmp_path, None, file=str(tmp_path / "table.pt")) == {"shape": [4], "classes": 3}
+    assert ask(tmp_path, None, file=str(tmp_path / "table.pt")) == {
+        "shape": [4],
+        "classes": 3,
+        "are_probabilities": False,
+    }
     with pytest.raises(Refusal, match=r"does not take rows of \[5\]: .*mat1 and mat2"):
         ask(tmp_path, [5], file=str(tmp_path / "table.pt"))
     save_traced(network(), PIXELS, tmp_path / "images.pt")

@@ -79,10 +79,10 @@ def test_what_is_not_there_is_refused(text: str, said: str) -> None:
         source_named(text)
 
 
-def test_a_tensorflow_saved_model_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "saved_model.pb").write_bytes(b"?")
-    with pytest.raises(SettingsError, match="TensorFlow SavedModel, which is not taken yet"):
-        source_named(str(tmp_path))
+def test_a_function_is_one_by_its_prefix() -> None:
+    assert source_named("module:my_package.flowers:network") == Source(module="my_package.flowers:network")
+    with pytest.raises(SettingsError, match="a function is named module:PACKAGE"):
+        source_named("module:my_package")
 
 
 def test_a_file_in_the_checkout_is_written_relative_to_the_pipeline(tmp_path: Path) -> None:

@@ -87,17 +87,23 @@ def test_what_a_source_tells_itself_or_cannot_use_is_refused(
         tables_of(task, source, labels, preprocessing)
 
 
+def test_a_saved_model_needs_to_be_told_how_its_pixels_are_made(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(SettingsError, match=r"does not tell how an image becomes pixels, .*: say --preprocessing"):
+        tables_of("image-classification", Source(folder=tmp_path), NAMES, None)
+    assert tables_of("tabular-classification", Source(folder=tmp_path), NAMES, None) == {"table": Table(labels=NAMES)}
+
+
 def test_what_nobody_said_is_told() -> None:
     def notes(**tables: Any) -> list[str]:
         samples = [Sample(input={}, expect={})]
-        source = tables.pop("source", SCRIPTED)
         return assumed(
             Pipeline(
                 name="a",
                 folder=Path(),
                 task="image-classification",
                 description="",
-                source=source,
+                source=SCRIPTED,
                 samples=samples,
                 **tables,
             )
@@ -108,4 +114,4 @@ def test_what_nobody_said_is_told() -> None:
     assert notes(image=Image(labels=NAMES, preprocessing={"do_resize": False})) == []
     assert notes(table=Table(labels=NAMES)) == []
     assert "numbered" in notes(table=Table(labels=numbered))[0]
-    assert notes(source=OF_HUB) == []
+    assert notes() == []

@@ -1,7 +1,7 @@
-"""A network of PyTorch's as a tabular classifier: rows of numbers in, a score for each class out.
+"""A network of PyTorch's or TensorFlow's as a tabular classifier: rows of numbers in, a score for each class out.
 
 It names neither columns nor classes. How many columns there are say the features of pipeline.toml, and before there are
-some, the network's first weights.
+some, the network's first weights, or its signature.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import onnx
 from onnx import ModelProto, TensorProto
 
+from conch_tools.build.networks import NetworkApart, read_network
 from conch_tools.build.tabular_graph import GraphInput, served_graph
 from conch_tools.build.tabular_model import Column, Matrix, Scores, numbered_classes, require_usable
-from conch_tools.build.torch_networks import NetworkApart, read_network
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 
@@ -22,14 +22,18 @@ ROWS, SCORES = "rows", "scores"
 
 
 @dataclass(frozen=True)
-class TorchTable:
+class NetworkTable:
     """A TabularModel."""
 
     network: NetworkApart
     columns: Sequence[Column]
     labels: Sequence[str]
-    library: str = "PyTorch"
     notes: Sequence[str] = ()
+
+    @property
+    def library(self) -> str:
+        """That of the network."""
+        return self.network.library
 
     @property
     def origin(self) -> Mapping[str, str]:
@@ -47,7 +51,7 @@ class TorchTable:
         return served_graph(model, [given], SCORES, output, len(self.labels), {})
 
 
-def read_torch_table(pipeline: Pipeline) -> TorchTable:
+def read_network_table(pipeline: Pipeline) -> NetworkTable:
     """Raises BuildError when the source is no network that takes rows of the features."""
     shape = [len(pipeline.features)] if pipeline.features else None
     network = read_network(pipeline, shape, ROWS, SCORES, "rows of {} numbers")
@@ -59,4 +63,4 @@ def read_torch_table(pipeline: Pipeline) -> TorchTable:
             f"its network answers a row with {network.classes} scores, but {len(labels)} classes are named",
         )
     require_usable(pipeline.name, columns, labels)
-    return TorchTable(network, columns, labels)
+    return NetworkTable(network, columns, labels)

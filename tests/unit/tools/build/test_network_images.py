@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from conch_steps.onnx_backend.session import ort
-from conch_tools.build import torch_networks
+from conch_tools.build import networks
 from conch_tools.build.builder import builder_of
 from conch_tools.build.image_classifiers import image_classifier
 from conch_tools.build.sources import describe_source
@@ -91,7 +91,7 @@ def pipeline_of(folder: Path, image: Image | None, **source: Any) -> Pipeline:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr(torch_networks, "ask_apart", asked_here(tmp_path_factory))
+    monkeypatch.setattr(networks, "ask_apart", asked_here(tmp_path_factory))
 
 
 SOUND = Image(labels=LABELS, preprocessing=SIZED)

@@ -1,6 +1,8 @@
-"""Networks that come as PyTorch itself has them: a function that makes one, TorchScript, an archive of TorchServe's.
+"""Networks that come as their own library has them: a function that makes one of PyTorch's, TorchScript, an archive of
+TorchServe's, a SavedModel of TensorFlow's.
 
-None comes into the process that builds: see torch_apart.py. What is had of it are its answers and its graph.
+None comes into the process that builds: see torch_apart.py and tensorflow_apart.py. What is had of it are its answers
+and its graph.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from conch_tools.build.torchserve import ENDING, Archive, BadArchive
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import Pipeline
 
-MODULE = "conch_tools.build.torch_apart"
+OF_TORCH, OF_TENSORFLOW = "conch_tools.build.torch_apart", "conch_tools.build.tensorflow_apart"
+SAVED_MODEL = "saved_model.pb"
 TORCHSCRIPT = (".pt", ".pth")
 Floats = npt.NDArray[np.float32]
 
@@ -30,15 +33,24 @@ class NetworkApart:
     """A network that answers rows with logits [n, classes], and is never here."""
 
     pipeline: str
+    module: str
+    """What asks it, apart."""
     request: Mapping[str, Any]
     shape: Sequence[int]
     """Of a row."""
     classes: int
+    are_probabilities: bool
+    """Whether what it answers to an example are scores already, and not logits."""
     onnx: bytes
+
+    @property
+    def library(self) -> str:
+        """Whose answers `answers` are."""
+        return "TensorFlow" if self.module == OF_TENSORFLOW else "PyTorch"
 
     def answers(self, rows: Floats) -> Floats:
         """Logits [n, classes] of rows [n, …], each asked alone. Raises BuildError when the network refuses them."""
-        _, scores, _ = ask_apart(self.pipeline, MODULE, {**self.request, "graph": None}, rows)
+        _, scores, _ = ask_apart(self.pipeline, self.module, {**self.request, "graph": None}, rows)
         return np.asarray(scores, dtype=np.float32)
 
     def write_graph(self, path: Path) -> None:
@@ -52,16 +64,28 @@ def read_network(pipeline: Pipeline, shape: Sequence[int] | None, given: str, an
     `shape` is that of a row, None where the network tells how many columns it takes; `taking` says in a refusal what a
     row is. Raises BuildError for a source that is no network, and for one that does not take such rows.
     """
+    module = OF_TENSORFLOW if is_saved_model(pipeline) else OF_TORCH
     request = {**_named(pipeline), "shape": shape, "taking": taking}
     # All at once: a process that has loaded torch is the dearest part.
-    told, _, graph = ask_apart(pipeline.name, MODULE, {**request, "graph": {"given": given, "answer": answer}})
-    return NetworkApart(pipeline.name, request, told["shape"], told["classes"], graph or b"")
+    told, _, graph = ask_apart(pipeline.name, module, {**request, "graph": {"given": given, "answer": answer}})
+    ready = told["are_probabilities"]
+    return NetworkApart(pipeline.name, module, request, told["shape"], told["classes"], ready, graph or b"")
 
 
-def is_of_torch(pipeline: Pipeline) -> bool:
-    """Whether the source is a function or a file of PyTorch's."""
-    source = pipeline.source
-    return source.module is not None or (source.file is not None and source.file.suffix in (*TORCHSCRIPT, ENDING))
+def is_network(pipeline: Pipeline) -> bool:
+    """Whether the source is a function or a file of PyTorch's, or a SavedModel."""
+    file = pipeline.source.file
+    return (
+        is_saved_model(pipeline)
+        or pipeline.source.module is not None
+        or (file is not None and file.suffix in (*TORCHSCRIPT, ENDING))
+    )
+
+
+def is_saved_model(pipeline: Pipeline) -> bool:
+    """Whether the source is a folder of TensorFlow's."""
+    folder = pipeline.source.folder
+    return folder is not None and (pipeline.folder / folder / SAVED_MODEL).is_file()
 
 
 def trusted_archive(pipeline: Pipeline) -> Archive:
@@ -82,5 +106,7 @@ def trusted_archive(pipeline: Pipeline) -> Archive:
 def _named(pipeline: Pipeline) -> dict[str, Any]:
     if pipeline.source.module is not None:
         return {"module": pipeline.source.module, "path": sys.path}
+    if pipeline.source.folder is not None:
+        return {"saved_model": str((pipeline.folder / pipeline.source.folder).resolve())}
     file = source_file(pipeline)
     return {"archive" if file.suffix == ENDING else "file": str(file)}
