@@ -134,8 +134,8 @@ def in_another_order_of_channels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (without_weights, "is no image classifier that transformers can load: .*model.safetensors"),
-        (damaged, "is no image classifier that transformers can load: .*header"),
+        (without_weights, "has no weights: model.safetensors is missing"),
+        (damaged, "is no file of safetensors: bring it again"),
         (of_another_architecture, "architecture `bert`, of which transformers has no image classifier"),
         (of_no_architecture, "transformers cannot read .*config.json: .*`made_up`"),
         (without_processor, "transformers finds no image processor in "),
