@@ -40,6 +40,8 @@ Task = Literal[
     "retrieval",
 ]
 """What a pipeline does, in Hugging Face's words where they have one; it decides how the pipeline is built."""
+Variant = Literal["graph", "fp16", "int8", "int8-calibrated"]
+"""Another form of a pipeline's graph; conch_tools.build.variants says how each is made."""
 Json: TypeAlias = Any
 """Whatever TOML can say: text, numbers, lists and tables of these."""
 
@@ -223,6 +225,8 @@ class Pipeline(Strict):
     """Other pipelines whose models this one's steps call; they are built and served with it."""
     samples: Annotated[Sequence[Sample], Field(min_length=1)]
     gates: Gates = Gates()
+    variants: Sequence[Variant] = ()
+    """Other forms of the model step's graph, built beside it; each must pass `gates.variant` and the quality gates."""
     text: Text | None = None
     image: Image | None = None
     table: Table | None = None

@@ -64,22 +64,27 @@ def graph_outcome(reference: Reference, step: str, graph: Path) -> Outcome | Non
 
     None when the reference does not know what goes into it.
     """
-    models = [answers.model for answers in reference.steps]
-    if step not in models[1:]:
+    before = inputs_of(reference, step)
+    if before is None:
         return None
-    position = models.index(step)
-    expected, before = reference.steps[position].outputs, reference.steps[position - 1].outputs
+    expected = next(answers.outputs for answers in reference.steps if answers.model == step)
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     taken = {each.name for each in session.get_inputs()}
     answers: list[Answer] = []
     for batch in batches_of(len(reference.items)):
-        for feed in _graph_feeds(before, batch):
+        for feed in graph_feeds(before, batch):
             outputs = session.run(list(expected), {name: feed[name] for name in taken & feed.keys()})
             answers += unstacked(dict(zip(expected, outputs, strict=True)), batch)
     return measured(GRAPH, answers, rows_of(expected), reference.tolerance)
 
 
-def _graph_feeds(before: Mapping[str, Rows], batch: Sequence[int]) -> list[Tensors]:
+def inputs_of(reference: Reference, step: str) -> Mapping[str, Rows] | None:
+    """What the step before a graph makes of each case; None when the reference does not know."""
+    models = [answers.model for answers in reference.steps]
+    return reference.steps[models.index(step) - 1].outputs if step in models[1:] else None
+
+
+def graph_feeds(before: Mapping[str, Rows], batch: Sequence[int]) -> list[Tensors]:
     """What the graph gets when the batch comes as one request, and when it comes as single requests."""
     if "input_ids" not in before:
         return [as_inputs(chosen(before, batch))]

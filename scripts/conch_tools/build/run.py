@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from conch_client import Client
 from conch_tools.build.builder import builder_of
@@ -21,6 +22,7 @@ from conch_tools.build.promotion import settle
 from conch_tools.build.quality import Quality
 from conch_tools.build.reference import Reference
 from conch_tools.build.staging import Staged, fingerprint_of, is_current
+from conch_tools.build.variant_gate import judged, stage_variant
 from conch_tools.build.workers import in_workers
 from conch_tools.errors import BuildError
 from conch_tools.locks import Locked, only_one
@@ -29,6 +31,7 @@ from conch_tools.pipelines import (
     FIRST_VERSION,
     PIPELINE_FILE,
     Pipeline,
+    Variant,
     load_pipeline,
     load_pipelines,
     models_of,
@@ -98,6 +101,8 @@ def stage(folder: Path, staging: Path, number: str = FIRST_VERSION) -> StagedBui
     builder = builder_of(pipeline)
     builder.stage(staged)
     reference = builder.reference(builder.corpus())
+    for variant in pipeline.variants:
+        stage_variant(variant, staged, reference)
     model = pipeline.step("model")
     graph = check_graph(pipeline.name, reference, model, staged.version(model) / "model.onnx")
     return StagedBuild(staged, reference, builder.quality(), graph, time.monotonic() - started)
@@ -133,6 +138,7 @@ def _number(pipeline: Pipeline, new_version: bool) -> str:
 def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], staging: Path, report: Report) -> None:
     pipelines = load_pipelines(settings.repository, [each.staged.pipeline.name for each in builds])
     _lend(pipelines, settings.repository, staging)
+    proven: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as running:
         own = running.enter_context(own_settings(settings, "build"))
         trial = own.model_copy(update={"repository": staging, "profile": None})
@@ -143,16 +149,42 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
                 served = check_server(pipeline.name, each.reference, OverGrpc(client))
                 worst = max(each.graph.worst_difference, served.worst_difference)
                 quality = _measured_quality(each, client)
-                each.staged.write_manifests({"worst_difference": worst, **quality}, fingerprint_of(pipeline))
+                proven[pipeline.name] = {"worst_difference": worst, **quality}
                 said = "".join(f", {name} {value:.4f}" for name, value in quality.items())
                 report(
                     f"{pipeline.name}: {served.cases} answers of the running ensemble equal the reference "
                     f"(worst difference {served.worst_difference:.1e}){said}"
                 )
+    for name, variants in _proven_variants(settings, builds, pipelines, staging, report).items():
+        proven[name]["variants"] = variants
+    for each in builds:
+        each.staged.write_manifests(proven[each.staged.pipeline.name], fingerprint_of(each.staged.pipeline))
     for each in builds:
         each.staged.promote(settings.repository)
         if int(each.staged.number) > 1:
             report(f"{each.staged.pipeline.name}: built as release {each.staged.number}")
+
+
+def _proven_variants(
+    settings: Settings, builds: Sequence[StagedBuild], pipelines: Sequence[Pipeline], staging: Path, report: Report
+) -> dict[str, dict[str, Any]]:
+    """Figures of every variant by pipeline. Raises BuildError for one that misses a gate."""
+    proven: dict[str, dict[str, Any]] = {}
+    for variant in get_args(Variant):
+        asked = {
+            each.staged.pipeline.name: (each.reference, each.quality)
+            for each in builds
+            if variant in each.staged.pipeline.variants
+        }
+        if not asked:
+            continue
+        for name, found in judged(settings, variant, pipelines, asked, staging).items():
+            said = ", ".join(f"{figure} {value:.4g}" for figure, value in found.figures.items())
+            if found.problems:
+                raise BuildError(name, f"its variant `{variant}` is refused: {found.problems[0]} ({said})")
+            report(f"{name}: variant {variant} passes its gates ({said})")
+            proven.setdefault(name, {})[variant] = dict(found.figures)
+    return proven
 
 
 def _lend(pipelines: Sequence[Pipeline], repository: Path, staging: Path) -> None:

@@ -50,6 +50,8 @@ class Staged:
         """What a builder found of the source that pipeline.toml does not say, for the manifests."""
         self.notes: Sequence[str] = ()
         """What somebody who builds should know."""
+        self.made: dict[str, str] = {}
+        """How the variants of the graph were made, by file, for the manifest of the model step."""
 
     @classmethod
     def fresh(cls, pipeline: Pipeline, repository: Path, number: str = FIRST_VERSION) -> Staged:
@@ -86,7 +88,7 @@ class Staged:
         }
         for model in self.pipeline.models:
             folder = self.version(model)
-            _write_json(folder / MANIFEST_NAME, {"model": model, "files": _listed(folder), **origin})
+            _write_json(folder / MANIFEST_NAME, {"model": model, "files": self._made_files(model), **origin})
         folder = self.version(self.pipeline.name)
         config = (self.repository / self.pipeline.name / CONFIG).read_text(encoding="utf-8")
         freeze(self.pipeline, folder, config)
@@ -122,6 +124,14 @@ class Staged:
             return None if listed_files(newest / MANIFEST_NAME) else newest
         except ArtifactError:
             return None
+
+    def _made_files(self, model: str) -> dict[str, dict[str, Any]]:
+        """The files of a step's version, and of variants of the graph how they were made."""
+        files = _listed(self.version(model))
+        if model == self.pipeline.step("model"):
+            for file, making in self.made.items():
+                files[file]["made"] = making
+        return files
 
     def promote(self, repository: Path) -> None:
         """Move the version folders into the repository; where one cannot be moved, those that were there stay."""
