@@ -52,9 +52,8 @@ def stage_variant(variant: Variant, staged: Staged, reference: Reference) -> Non
     try:
         made = make_variant(variant, graph, feeds)
     except Exception as problem:  # onnxruntime's tools raise whatever they meet
-        raise BuildError(
-            pipeline.name, f"onnxruntime cannot make its variant `{variant}`: {first_line(problem)}"
-        ) from (problem)
+        said = f"onnxruntime cannot make its variant `{variant}`: {first_line(problem)}"
+        raise BuildError(pipeline.name, said) from problem
     staged.made[made.name] = RECIPES[variant].words
     folder = staged.repository / step
     config = (folder / CONFIG).read_text(encoding="utf-8")
