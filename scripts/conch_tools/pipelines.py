@@ -249,6 +249,11 @@ class Pipeline(Strict):
         """The name that its steps begin with: its own, or that of the pipeline whose release it is."""
         return self.release_of or self.name
 
+    @property
+    def variant_gate(self) -> Likeness:
+        """How far the answers of a variant may be off: what the gates say, else as little as a build's."""
+        return self.gates.variant or Likeness(max_abs_difference=self.gates.max_abs_difference)
+
     def step(self, role: str) -> str:
         """Name of the model that plays a role: tokenize, decode, model, labels."""
         return f"{self.base}_{role}"

@@ -91,7 +91,7 @@ def served_pipelines(settings: Settings, only: Sequence[str]) -> list[Pipeline]:
     repository that has no pipelines."""
     if not only and not pipeline_folders(settings.repository):
         return []
-    return [as_served(each) for each in load_pipelines(settings.repository, only, releases=True)]
+    return [as_served(each, settings.profile) for each in load_pipelines(settings.repository, only, releases=True)]
 
 
 def served_models(settings: Settings, only: Sequence[str]) -> list[str]:

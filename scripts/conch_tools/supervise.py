@@ -78,7 +78,7 @@ def _served_now(settings: Settings, before: Sequence[Pipeline], journal: Journal
     """What was served last, as loads and unloads have left it, and as the repository has it now; as it was before where
     that cannot be read."""
     try:
-        return pipelines_named(settings.repository, list(journal.health.all()))
+        return pipelines_named(settings.repository, list(journal.health.all()), settings.profile)
     except ConchError as problem:
         journal.report(f"the pipelines cannot be read anew: {problem}")
         return before

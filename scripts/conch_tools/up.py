@@ -39,7 +39,7 @@ def up(settings: Settings, only: Sequence[str], detach: bool, console: Console) 
     if not build(settings, pipelines, report):
         report("all artifacts are current")
     report(f"starting Triton with {', '.join(pipeline.name for pipeline in pipelines)}")
-    pipelines = [as_served(each) for each in pipelines]
+    pipelines = [as_served(each, settings.profile) for each in pipelines]
     if detach:
         record = start_detached(settings, only)
         _show(settings, pipelines, record.grpc, record.pid, console)

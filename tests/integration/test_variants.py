@@ -28,6 +28,7 @@ from conch_tools.build import run
 from conch_tools.build.ragged_feed import ragged_feed
 from conch_tools.errors import BuildError
 from conch_tools.pipelines import load_pipelines, models_of
+from conch_tools.releases.folders import pipelines_named
 from conch_tools.samples import ask
 from conch_tools.settings import Settings
 from conch_tools.verify import verify
@@ -161,7 +162,7 @@ def test_an_item_named_by_its_title_is_found_as_well_in_int8(embedders: tuple[Em
 
 def test_every_pipeline_that_embeds_answers_rightly_with_the_variant(start_triton: StartTriton) -> None:
     repository = Settings().repository
-    pipelines = load_pipelines(repository, ["embed", "search", "zero_shot"])
+    pipelines = pipelines_named(repository, ["embed", "search", "zero_shot"], "cpu-int8")
     server = start_triton(repository, models_of(pipelines), profile="cpu-int8")
     with Client(server.grpc_url, timeout_s=60) as client:
         found = [ask(client, each, sample) for each in pipelines for sample in each.samples]

@@ -21,7 +21,7 @@ from conch_tools.check.repository import CONFIG, PROFILES
 from conch_tools.errors import BuildError, first_line
 from conch_tools.parity.asking import WAYS, measured, rows_of
 from conch_tools.parity.protocols import OverGrpc
-from conch_tools.pipelines import Likeness, Pipeline, Variant, models_of
+from conch_tools.pipelines import Pipeline, Variant, models_of
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
 from conch_tools.settings import Settings
@@ -34,11 +34,6 @@ class Judged:
     figures: Mapping[str, float]
     problems: Sequence[str]
     """What it is refused for; none when it passes."""
-
-
-def variant_gate(pipeline: Pipeline) -> Likeness:
-    """How far a variant may be off: what pipeline.toml says, else as little as the graph itself."""
-    return pipeline.gates.variant or Likeness(max_abs_difference=pipeline.gates.max_abs_difference)
 
 
 def stage_variant(variant: Variant, staged: Staged, reference: Reference) -> None:
@@ -83,7 +78,7 @@ def judged(
 
 
 def _judge(client: Client, pipeline: Pipeline, reference: Reference, quality: Quality | None) -> Judged:
-    gate, expected, ask = variant_gate(pipeline), rows_of(reference.answers), OverGrpc(client)
+    gate, expected, ask = pipeline.variant_gate, rows_of(reference.answers), OverGrpc(client)
     ways = {
         way: measured(way, asked(ask, pipeline.name, reference.items), expected, gate.max_abs_difference).figures
         for way, asked in WAYS.items()

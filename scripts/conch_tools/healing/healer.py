@@ -132,7 +132,7 @@ class Healer:
     def _read_again(self, served: Sequence[str]) -> None:
         """What `conch load` brought in and proved is what is to be from now on: the pipelines that are served, the
         answers that they must give, and the configurations."""
-        pipelines = pipelines_named(self._settings.repository, served)
+        pipelines = pipelines_named(self._settings.repository, served, self._settings.profile)
         self._needs = Needs(pipelines)
         self._journal.serves(pipelines)
         self._repairs.remember_all(models_of(pipelines))

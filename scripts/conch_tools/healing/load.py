@@ -59,7 +59,7 @@ def load(settings: Settings, names: Sequence[str], report: Report, version: str 
     with only_load(settings, report), pinned_in_files(settings.repository, names, version):
         before: dict[str, Config] = {model: control.config(model) for model in control.ready_models()}
         health = served_health(record, settings.answer_timeout_s)
-        what = plan(settings.repository, names, list(health), before)
+        what = plan(settings.repository, names, list(health), before, settings.profile)
         require_sound(settings, what.repository_models)
         require_signed(settings, what.affected)
         require_as_built(settings.repository, what.models)

@@ -41,7 +41,9 @@ class Plan:
         return list(dict.fromkeys([*self.models, *models_of(self.affected), *self.over]))
 
 
-def plan(repository: Path, names: Sequence[str], with_health: Sequence[str], loaded: Configs) -> Plan:
+def plan(
+    repository: Path, names: Sequence[str], with_health: Sequence[str], loaded: Configs, profile: str | None = None
+) -> Plan:
     """What to do for these models or pipelines. Raises SettingsError for a name that is neither in the server nor a
     pipeline of the repository."""
     there = {**pipeline_folders(repository), **release_folders(repository)}
@@ -56,7 +58,7 @@ def plan(repository: Path, names: Sequence[str], with_health: Sequence[str], loa
     numbered = [each for name in named for each in releases_served_of(repository, name)]
     # What lies no more in the repository cannot be asked as it says there.
     kept = [name for name in with_health if name in there]
-    served = pipelines_named(repository, list(dict.fromkeys([*kept, *named, *numbered])))
+    served = pipelines_named(repository, list(dict.fromkeys([*kept, *named, *numbered])), profile)
     pipelines = {each.name: each for each in served}
     wanted: list[str] = []
     for name in names:

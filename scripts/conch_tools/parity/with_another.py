@@ -14,7 +14,7 @@ from conch_tools.parity.protocols import LATEST, OverGrpc, asking
 from conch_tools.parity.steps import Served, first_diverging_step
 from conch_tools.parity.trial import trial_server
 from conch_tools.parity.verdict import Verdict
-from conch_tools.pipelines import Likeness, Pipeline, load_pipelines, models_of, pipeline_folders
+from conch_tools.pipelines import Pipeline, load_pipelines, models_of, pipeline_folders
 from conch_tools.serve import Report, require_sound
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
@@ -83,7 +83,9 @@ def compare_with_another(
             try:
                 verdicts.append(compare_two(one, two, each, corpus, other))
             except NoAnswer as problem:
-                verdicts.append(Verdict.of_problem(each.name, other.describe(each.name), _gate(each), str(problem)))
+                verdicts.append(
+                    Verdict.of_problem(each.name, other.describe(each.name), each.variant_gate, str(problem))
+                )
         return verdicts
 
 
@@ -92,7 +94,7 @@ def compare_two(one: Client, two: Client, pipeline: Pipeline, corpus: Corpus, ot
 
     Raises NoAnswer when one of them answers nothing at all, NoAnswerInTime when one lets a request wait.
     """
-    gate = _gate(pipeline)
+    gate = pipeline.variant_gate
     ours, theirs = _served(one, pipeline.name), _served(two, other.name or pipeline.name, other.version)
     _require_same_inputs(one, ours, two, theirs)
     expected = one_by_one(ours.ask, ours.plan.model, corpus.items)
@@ -117,10 +119,6 @@ def compare_two(one: Client, two: Client, pipeline: Pipeline, corpus: Corpus, ot
         strict = pipeline.gates.max_abs_difference
         divergence = first_diverging_step(ours, theirs, corpus.items[first.index], strict)
     return Verdict(pipeline.name, other.describe(pipeline.name), gate, outcomes, corpus, divergence)
-
-
-def _gate(pipeline: Pipeline) -> Likeness:
-    return pipeline.gates.variant or Likeness(max_abs_difference=pipeline.gates.max_abs_difference)
 
 
 def _served(client: Client, model: str, version: str = LATEST) -> Served:

@@ -28,6 +28,7 @@ from conch_tools.pipelines import (
     release_name,
     version_numbers,
 )
+from conch_tools.profiles import within_gate
 from conch_tools.releases.configs import (
     allow_all_versions,
     pin,
@@ -94,8 +95,13 @@ def current_release(pipeline: Pipeline) -> Release | None:
     return releases[-1] if releases else None
 
 
-def as_served(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with the answers that it must give now: of one that is pinned those of its release."""
+def as_served(pipeline: Pipeline, profile: str | None) -> Pipeline:
+    """The pipeline with the answers that it must give now: of one that is pinned those of its release, and of one that
+    a profile serves a variant of as near as that must be."""
+    return within_gate(_as_pinned(pipeline), profile)
+
+
+def _as_pinned(pipeline: Pipeline) -> Pipeline:
     if pipeline.release_of is not None:
         return pipeline
     pinned = pinned_release((pipeline.folder / CONFIG).read_text(encoding="utf-8"))
@@ -105,10 +111,10 @@ def as_served(pipeline: Pipeline) -> Pipeline:
     return frozen.model_copy(update={"name": pipeline.name, "release_of": None})
 
 
-def pipelines_named(repository: Path, names: Sequence[str]) -> list[Pipeline]:
+def pipelines_named(repository: Path, names: Sequence[str], profile: str | None = None) -> list[Pipeline]:
     """These pipelines and releases, with those that they use, and the answers that they must give now; none for no
     name."""
-    return [as_served(each) for each in load_pipelines(repository, names)] if names else []
+    return [as_served(each, profile) for each in load_pipelines(repository, names)] if names else []
 
 
 @contextmanager
