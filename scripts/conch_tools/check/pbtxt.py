@@ -1,6 +1,7 @@
 """Reading a config.pbtxt: protobuf decides whether it is valid, `Mark`s say on which line each field stands.
 
-Protobuf's parser for Python takes some signs that Triton's, which is C++, refuses: these are looked for first.
+Protobuf's parser for Python takes some signs that Triton's, which is C++, refuses: these are looked for first. The
+other way round, C++ lets blanks and comments stand between a minus and its number: Python is given them before it.
 
 The Python parser of protobuf's text format keeps no positions, so a second, forgiving reader walks the same
 text and only notes where fields begin. It never judges: what it cannot follow it leaves out, and a finding
@@ -27,7 +28,7 @@ from conch_tools.errors import RepositoryError
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-      | (?P<word>[\w.+-]+)
+      | (?P<word>-(?P<gap>(?:\s|\#[^\n\0]*\n)+)(?P<number>(?:\.?\d|(?i:inf|nan))[\w.+-]*)|[\w.+-]+)
       | (?P<sign>.)""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
@@ -104,7 +105,7 @@ def parse(text: str) -> model_config_pb2.ModelConfig | Unparsable:
         return refused
     config = model_config_pb2.ModelConfig()
     try:
-        text_format.Parse(text, config)
+        text_format.Parse(_TOKEN.sub(_minus_at_its_number, text), config)
     except text_format.ParseError as exc:
         line, column = exc.GetLine() or 1, exc.GetColumn() or 1
         # str(exc) repeats the position and, for values, the whole source line in quotes.
@@ -139,6 +140,11 @@ def _refused_sign(text: str) -> Unparsable | None:
         if token.kind == "word" and _REFUSED_WORD.match(token.text):
             return Unparsable(token.line, token.column, f"`{token.text}` is no number", "write digits alone")
     return None
+
+
+def _minus_at_its_number(token: re.Match[str]) -> str:
+    """A token as it is, or with the minus behind the gap: by that no line or column of the file becomes another."""
+    return token[0] if token["gap"] is None else f"{token['gap']}-{token['number']}"
 
 
 def _cure_of(sign: str) -> str:
@@ -249,7 +255,8 @@ def _tokens(text: str) -> Iterator[_Token]:
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or "sign"
         if kind != "space" or "\0" in match[0]:
-            yield _Token(kind, match[0], line, match.start() - line_start + 1)
+            written = match[0] if match["gap"] is None else f"-{match['number']}"
+            yield _Token(kind, written, line, match.start() - line_start + 1)
         if newlines := match[0].count("\n"):
             line += newlines
             line_start = match.start() + match[0].rindex("\n") + 1

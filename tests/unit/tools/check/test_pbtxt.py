@@ -71,6 +71,10 @@ def test_the_last_entry_of_a_map_counts_and_all_are_listed() -> None:
         ("input { dims: [ \u20131 ] }", 1, 17, "write `-` in its place"),
         ("name: 'm' # \0", 1, 11, "the file may be in another encoding"),
         ("max_batch_size: 1_000", 1, 17, "write digits alone"),
+        ("max_batch_size: - 1_000", 1, 17, "write digits alone"),
+        ("max_batch_size: - - 1", 1, 17, "correct the text here"),
+        ("input { dims: [ - 1, 2, x ] }", 1, 25, "correct the text here"),
+        ("max_batch_size: - # \0\n 1", 1, 19, "the file may be in another encoding"),
     ],
 )
 def test_a_refused_text_has_a_position_and_a_cure(text: str, line: int, column: int, cure: str) -> None:
@@ -82,6 +86,18 @@ def test_a_refused_text_has_a_position_and_a_cure(text: str, line: int, column: 
 
 def test_strings_and_comments_hold_any_sign() -> None:
     assert not isinstance(parse("name: 'a\u00a0“b”' # \ufeff \r \u2013"), Unparsable)
+
+
+def test_a_minus_may_stand_apart_from_its_number_as_triton_reads_it() -> None:
+    text = "max_batch_size: -\n  # none\n  1\ninput { name: '- 1' dims: [ - 1, -\t2 ] }"
+    config = parse(text)
+    assert not isinstance(config, Unparsable)
+    assert (config.max_batch_size, config.input[0].name, list(config.input[0].dims)) == (-1, "- 1", [-1, -2])
+    field = marks(text).at("input")
+    assert [(field.at("dims", each).column, field.at("dims", each).value) for each in (0, 1)] == [
+        (29, "-1"),
+        (34, "-2"),
+    ]
 
 
 def test_the_sentence_is_the_parsers_own_without_the_position() -> None:
