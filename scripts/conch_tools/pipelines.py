@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -289,7 +290,8 @@ def visible_folders(repository: Path) -> list[Path]:
 
 def pipeline_folders(repository: Path) -> dict[str, Path]:
     """The folders with a pipeline.toml by name, sorted."""
-    return {path.name: path for path in visible_folders(repository) if (path / PIPELINE_FILE).is_file()}
+    # Of a folder that this user may not look into nothing is known; is_file() would raise.
+    return {path.name: path for path in visible_folders(repository) if os.path.isfile(path / PIPELINE_FILE)}
 
 
 def release_folders(repository: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,10 +110,11 @@ def repository_holding(path: Path) -> Path | None:
 
 
 def _is_model(folder: Path) -> bool:
-    if (folder / CONFIG).is_file():
+    # Of a folder that this user may not look into nothing is known; is_file() would raise.
+    if os.path.isfile(folder / CONFIG):
         return True
-    versions = [each for each in folder.glob("[0-9]*") if each.name.isdigit() and not (each / CONFIG).is_file()]
-    has_files = any((version / name).exists() for version in versions for name in _MODEL_FILES)
+    versions = [each for each in folder.glob("[0-9]*") if each.name.isdigit() and not os.path.isfile(each / CONFIG)]
+    has_files = any(os.path.exists(version / name) for version in versions for name in _MODEL_FILES)
     return has_files or (bool(versions) and any((folder / PROFILES).glob("*.pbtxt")))
 
 

@@ -13,11 +13,12 @@ in one place, so that a few lines show the fault, and all that belongs to it is 
 
 In that file the bad text takes the place of the good one, which must stand there once; indentation does not count.
 Where the good text is no part of the file, a third section says what both take the place of: `Instead of:`. A fault may
-also be that a file or a folder is missing, is there (its text follows, if there is any), or has another name:
+also be that a file or a folder is missing, is there (its text follows, if there is any), has another name or is a link:
 
     Bad without `sentiment_model/1/model.onnx`.
     Bad with `notes/readme.txt`.
     Bad with `double` named `double it`.
+    Bad with `notes` linked to `elsewhere`.
 
 Then the repository as it is, is the good example. ONNX graphs lie there in ONNX's text form as `.onnxtxt`; an example
 calls them `.onnx`, as they are called once they are written out.
@@ -37,10 +38,13 @@ _GRAPH, _GRAPH_TEXT = ".onnx", ".onnxtxt"
 _ANY_BYTES = "surrogateescape"
 """How an image passes for text, and becomes the same bytes again."""
 
-_HEADING = re.compile(r"Bad (?P<how>in|with|without) `(?P<path>[^`]+)`(?: named `(?P<name>[^`]+)`)?[:.]")
+_HEADING = re.compile(
+    r"Bad (?P<how>in|with|without) `(?P<path>[^`]+)`(?: (?P<being>named|linked to) `(?P<name>[^`]+)`)?[:.]"
+)
 
 Files = Mapping[str, str]
-"""A repository: the text of each file by its path, in which a path that ends with / is an empty folder."""
+"""A repository: the text of each file by its path. A path that ends with / is an empty folder, one that ends with @ a
+link, and its text says where it leads."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,24 @@ class Renamed(Example):
         }
 
 
+@dataclass(frozen=True)
+class Linked(Example):
+    """A link that must not be there, to `target`."""
+
+    target: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"with `{self.path}` linked to `{self.target}`"
+
+    @property
+    def instead(self) -> str:
+        return "without it"
+
+    def spoil(self, files: Files) -> Files:
+        return {**files, f"{self.path}@": self.target}
+
+
 def read_example(text: str) -> Example:
     """The example that a docstring shows, from the word `Bad` on. Raises ValueError for one that is not written so."""
     (heading, bad), *others = _sections(text)
@@ -165,6 +187,8 @@ def read_example(text: str) -> Example:
         raise ValueError(f"{others[0][0]!r} has no meaning after {heading!r}")
     if match["how"] == "without":
         return Missing(path)
+    if match["being"] == "linked to":
+        return Linked(path, target=name)
     return Renamed(str(Path(path).with_name(name)), good_path=path) if name else Added(path, bad=bad)
 
 
@@ -191,7 +215,9 @@ def write_repository(files: Files, folder: Path) -> None:
     for name, text in files.items():
         path = folder / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-        if name.endswith(_GRAPH):
+        if name.endswith("@"):
+            path.with_name(path.name[:-1]).symlink_to(text)
+        elif name.endswith(_GRAPH):
             path.write_bytes(_compiled(text))
         elif not name.endswith("/"):
             path.write_bytes(text.encode(errors=_ANY_BYTES))

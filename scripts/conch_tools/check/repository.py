@@ -7,6 +7,7 @@ well.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from conch_tools.check.backends import ENSEMBLE, PYTHON, Backend, adaptor_of, re
 from conch_tools.check.findings import Place
 from conch_tools.check.graphs import Graph, UnreadableGraph, read_graph
 from conch_tools.check.pbtxt import Mark, Unparsable, marks, parse, text_of
+from conch_tools.check.readable import LET_READ, may_be_read, unreadable_in
 from conch_tools.errors import PipelineFileError, SettingsError
 from conch_tools.pipelines import PIPELINE_FILE, Pipeline, load_pipeline, owner_of, pipeline_folders, visible_folders
 
@@ -55,7 +57,8 @@ class Model:
     lines. `config_file` is config.pbtxt, or the model's own file for the profile that is looked at.
 
     `pipeline` names the pipeline whose build makes this model's files, None if no pipeline.toml claims it.
-    `backend_folders` are those of the repository.
+    `backend_folders` are those of the repository. `unreadable` is what this user may not read of it: with a
+    folder among that, or the configuration, nothing else is known of the model.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Model:
     subfolders: Mapping[str, frozenset[str]]
     pipeline: str | None
     backend_folders: tuple[Path, ...] | None
+    unreadable: frozenset[Path] = frozenset()
 
     @cached_property
     def backend(self) -> Backend:
@@ -85,7 +89,7 @@ class Model:
         if self.is_ensemble or self.backend.name != PYTHON:
             return MappingProxyType({})
         files = {number: self.version_folder(number) / self.backend.filename for number in self.served_versions}
-        return MappingProxyType({number: file for number, file in files.items() if file.is_file()})
+        return MappingProxyType({number: file for number, file in files.items() if self.is_file_to_read(file)})
 
     @property
     def is_ensemble(self) -> bool:
@@ -122,6 +126,12 @@ class Model:
                 found.setdefault(number, name)
         return MappingProxyType(dict(sorted(found.items())))
 
+    @property
+    def readable_versions(self) -> tuple[int, ...]:
+        """Those of the versions to be served all of whose files this user may read."""
+        folders = {number: self.version_folder(number) for number in self.served_versions}
+        return tuple(n for n, folder in folders.items() if not any(folder in path.parents for path in self.unreadable))
+
     @cached_property
     def served_versions(self) -> tuple[int, ...]:
         """The numbers that core will load, by the version policy: the latest one unless told otherwise."""
@@ -156,9 +166,13 @@ class Model:
             file = self.version_folder(number) / self.backend.filename
             # A folder of that name holds the file together with its external data.
             file = file / "model.onnx" if file.is_dir() else file
-            if file.is_file():
+            if self.is_file_to_read(file):
                 graphs[number] = read_graph(file)
         return MappingProxyType(graphs)
+
+    def is_file_to_read(self, path: Path) -> bool:
+        """Whether a file is there, and this user may read it."""
+        return path not in self.unreadable and os.path.isfile(path)
 
     def place(self, mark: Mark | None = None) -> Place:
         """Where in config.pbtxt `mark` is; the folder as a whole without a mark or without a file."""
@@ -195,11 +209,11 @@ class Repository:
     @cached_property
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The pipelines whose pipeline.toml can be read."""
-        folders = [model.folder for model in self if (model.folder / PIPELINE_FILE).is_file()]
         found = []
-        for folder in folders:
-            with contextlib.suppress(PipelineFileError):
-                found.append(load_pipeline(folder))
+        for model in self:
+            if model.is_file_to_read(model.folder / PIPELINE_FILE):
+                with contextlib.suppress(PipelineFileError):
+                    found.append(load_pipeline(model.folder))
         return tuple(found)
 
     @cached_property
@@ -216,7 +230,7 @@ def profiles_of(folder: Path) -> list[str]:
 def config_file_of(folder: Path, profile: str | None) -> Path:
     """The configuration that Triton reads for a model with a profile: its own for that, if it has one."""
     own = folder / PROFILES / f"{profile}.pbtxt"
-    return own if profile is not None and own.is_file() else folder / CONFIG
+    return own if profile is not None and os.path.isfile(own) else folder / CONFIG
 
 
 def load_repository(
@@ -243,7 +257,7 @@ def load_repository(
     pipelines = pipeline_folders(folder)
     models = {} if without_profile is None else dict(without_profile.models)
     for path in visible_folders(folder):
-        if path.name not in models or (path / PROFILES / f"{profile}.pbtxt").is_file():
+        if path.name not in models or config_file_of(path, profile).parent.name == PROFILES:
             models[path.name] = _load_model(path, owner_of(path.name, pipelines), profile, folders)
     return Repository(folder, MappingProxyType(models), folders, profile, hashed, has_gpu)
 
@@ -252,25 +266,32 @@ def _load_model(
     folder: Path, pipeline: str | None, profile: str | None, backend_folders: tuple[Path, ...] | None
 ) -> Model:
     config_file = config_file_of(folder, profile)
+    unreadable = unreadable_in(folder, (CONFIG, PIPELINE_FILE))
     config, positions, unparsable = model_config_pb2.ModelConfig(), Mark(1, 1), None
-    if config_file.is_file():
+    closed = config_file in unreadable or any(os.path.isdir(path) for path in unreadable)
+    if closed:
+        unparsable = Unparsable(1, 1, "it cannot be read", LET_READ)
+    elif config_file.is_file():
         text = text_of(config_file)
         parsed = parse(text)
         if isinstance(parsed, Unparsable):
             unparsable = parsed
         else:
             config, positions = parsed, marks(text)
-    subfolders = {path.name: frozenset(p.name for p in path.iterdir()) for path in folder.iterdir() if path.is_dir()}
+    folders = () if closed else (path for path in folder.iterdir() if path.is_dir())
+    subfolders = {path.name: frozenset(each.name for each in path.iterdir()) for path in folders}
+    labels = (folder / output.label_filename.lstrip("/") for output in config.output if output.label_filename)
     return Model(
         name=folder.name,
         folder=folder,
-        config_file=config_file if config_file.is_file() else None,
+        config_file=config_file if not closed and config_file.is_file() else None,
         config=config,
         marks=positions,
         unparsable=unparsable,
         subfolders=MappingProxyType(subfolders),
         pipeline=pipeline,
         backend_folders=backend_folders,
+        unreadable=unreadable | {path for path in labels if not may_be_read(path)},
     )
 
 

@@ -51,12 +51,12 @@ class ServedStep:
 
 
 def served_steps(repository: Repository) -> Iterator[ServedStep]:
-    """Every version of every model whose backend is declared."""
+    """Every version of every model whose backend is declared, and whose files may be read."""
     ensembles = tuple(wirings(repository))
     for model in repository.readable:
         if is_ours(model):
             parameters = {key: value.string_value for key, value in model.config.parameters.items()}
-            for number in model.served_versions:
+            for number in model.readable_versions:
                 step = StepModel(model.name, model.version_folder(number), parameters)
                 wants = declared(model.backend.name, step)
                 if wants is not None:

@@ -73,6 +73,7 @@ RULEBOOKS: tuple[Rulebook[Any], ...] = (
     backend.AGENTS,
     files.FOLDERS,
     files.FILES,
+    files.REPOSITORIES,
     instances.INSTANCES,
     instances.CPU_ONLY,
     ensemble.ENSEMBLES,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from conch_tools.check.backends import ADAPTOR, TRITON_BACKENDS
 from conch_tools.check.findings import Place, Problem, Severity, cure_for_name, listed
+from conch_tools.check.readable import LET_READ, dead_links_in
 from conch_tools.check.repository import CONFIG, Model, Repository
 from conch_tools.check.rulebook import Rulebook
 
@@ -21,11 +23,15 @@ def models(repository: Repository) -> Iterable[Model]:
 
 
 FILES = Rulebook[Model](models)
+REPOSITORIES = Rulebook[Repository](lambda repository: [repository])
 
 _SHELL_SIGNS = re.compile(r"[\s\"'\\$&;|<>()`*?\[\]]")
 _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9._~-]")
 _COMPILED_BACKENDS = TRITON_BACKENDS - {"python", "vllm", "onnxruntime"}
 """Backends of Triton's own that run in its own process; onnxruntime is Python where the stand-in serves it."""
+
+_LOST_AND_FOUND = "lost+found"
+"""What file systems keep at their top for their own repair, closed to all but root: no model, whoever looks."""
 
 _LARGEST_VERSION = 2**63 - 1
 
@@ -42,9 +48,37 @@ def not_a_model(model: Model) -> Iterator[Problem]:
 
     Bad with `notes/readme.txt`.
     """
-    if model.config_file is None and not model.versions:
+    known = not model.unreadable or model.name == _LOST_AND_FOUND
+    if known and model.config_file is None and not model.versions:
         cure = "add config.pbtxt, or move the folder out of the model repository"
         yield Problem(Place(model.folder), "this folder is no model", cure)
+
+
+@FOLDERS.rule("FIL012", Severity.ERROR)
+def not_readable(model: Model) -> Iterator[Problem]:
+    """A file, a folder or a link of a model cannot be read.
+
+    Triton refuses a model whose files this user may not read, and one with a link beside its versions that leads
+    nowhere. Without its configuration, or with a folder that may not be listed, nothing else is known of a model.
+
+    Bad with `words/notes` linked to `nowhere`.
+    """
+    if model.name != _LOST_AND_FOUND:
+        for path in sorted(model.unreadable):
+            yield Problem(Place(path), "this user may not read it", LET_READ)
+    if model.folder not in model.unreadable and (model.config_file is not None or model.versions):
+        yield from _dead_links(model.folder)
+
+
+@REPOSITORIES.rule("FIL013", Severity.WARNING)
+def link_to_nowhere(repository: Repository) -> Iterator[Problem]:
+    """A link in the model repository leads nowhere or in a circle.
+
+    Unless models are loaded by name, Triton looks at everything there to find them, and does not start when it cannot.
+
+    Bad with `more` linked to `nowhere`.
+    """
+    yield from _dead_links(repository.folder)
 
 
 @FILES.rule("FIL002", Severity.ERROR)
@@ -239,6 +273,12 @@ def data_file_faults(file: Path, name: str, needed: int, unlike: str = "") -> It
     elif file.stat().st_size < needed:
         what = f"needs {needed} bytes, `{name}` has {file.stat().st_size}"
         yield what, f"write the tensor's own bytes into it{unlike}"
+
+
+def _dead_links(folder: Path) -> Iterator[Problem]:
+    for link in dead_links_in(folder):
+        what = f"this link leads to `{os.readlink(link)}`, which is not there"
+        yield Problem(Place(link), what, "remove the link, or let it lead to what is there")
 
 
 def _is_model(path: Path, backend: str) -> bool:

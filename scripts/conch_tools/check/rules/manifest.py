@@ -32,10 +32,10 @@ class Built:
 
 
 def built(repository: Repository) -> Iterator[Built]:
-    """Every served version that a backend of ours compares with its manifest."""
+    """Every served version that a backend of ours compares with its manifest, and whose files may be read."""
     for model in repository.readable:
         if is_ours(model):
-            for number in model.served_versions:
+            for number in model.readable_versions:
                 folder = model.version_folder(number)
                 if (folder / MANIFEST_NAME).exists():
                     yield Built(model, folder, repository.hashed)

@@ -69,7 +69,9 @@ class PipelineFile:
 
 def pipeline_files(repository: Repository) -> Iterator[PipelineFile]:
     """Every pipeline of the repository."""
-    return (PipelineFile(model, repository) for model in repository if (model.folder / PIPELINE_FILE).is_file())
+    return (
+        PipelineFile(model, repository) for model in repository if model.is_file_to_read(model.folder / PIPELINE_FILE)
+    )
 
 
 PIPELINES = Rulebook[PipelineFile](pipeline_files)
