@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conch_tools.errors import AlreadyRunning, PortTaken, RepositoryError, ServerFailed, SettingsError
@@ -148,6 +150,32 @@ def test_a_step_that_dies_while_it_loads_is_noticed(
         start_triton(tmp_path)
     assert str(failed.value).startswith(f"a Python process died while it was loading model `m` ({file})")
     assert time.monotonic() - began < 20
+
+
+def test_a_step_killed_before_it_lives_is_told_at_once_whatever_else_still_loads(
+    slow_repository: Path,
+    add_model: AddModel,
+    make_settings: MakeSettings,
+    start_conch: StartConch,
+    wait_until: WaitUntil,
+    tmp_path: Path,
+) -> None:
+    file = add_model(slow_repository, "m", backend="python") / "model.py"
+    shutil.copy(slow_repository / "sleeper" / "1" / "model.py", file)
+    process = start_conch("serve", settings=make_settings(slow_repository))
+
+    def stub() -> psutil.Process | None:
+        family = psutil.process_iter(["cmdline", "name"])
+        of_m = (each for each in family if any(part.endswith("/m/1/model.py") for part in each.info["cmdline"] or ()))
+        return next((each for each in of_m if process.pid in [parent.pid for parent in each.parents()]), None)
+
+    wait_until(stub, "the process of `m` is there")
+    victim = stub()
+    assert victim is not None
+    victim.kill()
+    assert process.wait(20) == ServerFailed.exit_code
+    said = (tmp_path / "conch.log").read_text().splitlines()[-1]
+    assert said.startswith("conch: a Python process died while it was loading model `m`") and str(file) in said
 
 
 def test_a_load_that_does_not_end_is_given_up_and_named(start_triton: StartTriton, slow_repository: Path) -> None:

@@ -16,14 +16,14 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
 from conch_tools.errors import ServerFailed
 from conch_tools.lifeline import die_with_parent
-from conch_tools.server.failure import how_it_ended, load_failures, unfinished
+from conch_tools.server.failure import dead, how_it_ended, load_failures, unfinished
 from conch_tools.server.ports import listens_on_all, require_ports
 from conch_tools.server.stubs import Stub, Stubs
 from conch_tools.server.wheel import TritonWheel, find_wheel
@@ -256,9 +256,9 @@ class EmbeddedServer:
                 # Whoever dies from now on is known.
                 stubs.look()
                 return
-            if stubs.wait(READY_POLL_S):
+            if died := {**{stub.model: stub.version for stub in stubs.wait(READY_POLL_S)}, **dead(self.log)}:
                 raise ServerFailed(
-                    f"a Python process died while it was loading {self._still_loading()}: "
+                    f"a Python process died while it was loading {self._named_or_loading(died)}: "
                     "it ran out of memory, or its own code ended it"
                 )
         raise ServerFailed(
@@ -278,9 +278,15 @@ class EmbeddedServer:
         last = next((line for line in reversed(self._log) if line.strip()), "it logged nothing")
         return f"tritonserver {how_it_ended(code)} before it was ready; its last words: {last}"
 
+    def _named_or_loading(self, died: Mapping[str, str]) -> str:
+        """The models of dead processes, with their versions; all that are being loaded for one that was not known."""
+        return self._still_loading() if "" in died else self._all_named(died)
+
     def _still_loading(self) -> str:
-        named = [self._named(model, version) for model, version in sorted(unfinished(self._log).items())]
-        return ", ".join(named) or "the models"
+        return self._all_named(unfinished(self.log)) or "the models"
+
+    def _all_named(self, models: Mapping[str, str]) -> str:
+        return ", ".join(self._named(model, version) for model, version in sorted(models.items()))
 
     def _named(self, model: str, version: str) -> str:
         file = self._running_workspace.backend_file(model, version)

@@ -16,6 +16,8 @@ BackendFile = Callable[[str, str], "Path | None"]
 """The model.py behind a model and its version; None where there is none, or none can be found."""
 
 _LOAD = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.+)")
+_DEAD = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): Internal: Stub process .* not healthy")
+"""What Triton says of a Python process that died before it said that it lives; it has reaped it then."""
 _CONFIG = re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.+)")
 _OTHER = re.compile(r"^E\d{4} [^\]]*\] (?P<why>.+)")
 _BEGUN = re.compile(r"\] \"loading: (?P<model>.+):(?P<version>\d+)\"")
@@ -59,6 +61,12 @@ def unfinished(log: Iterable[str]) -> dict[str, str]:
         elif found := _LOADED.search(line) or _LOAD.search(line):
             models.pop(found["model"], None)
     return models
+
+
+def dead(log: Iterable[str]) -> dict[str, str]:
+    """Models whose Python process died so early that Triton saw it, with their versions. Triton tells others of it only
+    when all other models are loaded."""
+    return {found["model"]: found["version"] for line in log if (found := _DEAD.search(line))}
 
 
 def how_it_ended(code: int) -> str:

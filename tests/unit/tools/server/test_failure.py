@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conch_tools.server.failure import how_it_ended, load_failures, unfinished
+from conch_tools.server.failure import dead, how_it_ended, load_failures, unfinished
 
 HEAD = "E1120 11:12:08.937 25884 model_lifecycle.cc:642]"
 AT = r"\n\nAt:\n  /backends/mood/model.py(10): <module>\n  <frozen importlib._bootstrap>(241): _call\n"
@@ -98,3 +98,8 @@ def test_models_are_unfinished_until_they_are_loaded_or_have_failed() -> None:
 def test_an_exit_is_told_by_its_code_or_its_signal() -> None:
     assert how_it_ended(1) == "ended with exit code 1"
     assert how_it_ended(-9) == "was killed by SIGKILL"
+
+
+def test_a_process_that_died_before_triton_knew_it_is_told_from_other_failures() -> None:
+    why = "Internal: Stub process 'mood_labels_0' is not healthy."
+    assert dead([failed(why), failed("Internal: SyntaxError: invalid syntax", "other")]) == {"mood_labels": "1"}
