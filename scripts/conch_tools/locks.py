@@ -27,7 +27,7 @@ class Locked(Exception):
 @contextlib.contextmanager
 def only_one(lock: Path, patience_s: float, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock inside the block; `waiting` is called once when that takes waiting. Raises Locked when another
-    process holds it for longer than `patience_s`."""
+    process holds it for longer than `patience_s`, and OSError with the file's name, of a full disk say."""
     # Opened without emptying it: what stands there names the one that holds it.
     with lock.open("a+", encoding="ascii") as file:
         if not _locked(file):
@@ -38,8 +38,11 @@ def only_one(lock: Path, patience_s: float, waiting: Callable[[], None]) -> Iter
                     raise Locked(_holder(file))
                 time.sleep(POLL_S)
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        try:
+            # Past the file's buffer, which would be written, and refused, once more when it is closed.
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
+        except OSError as problem:
+            raise OSError(problem.errno, problem.strerror, str(lock)) from problem
         yield
 
 

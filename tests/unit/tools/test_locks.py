@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,17 @@ def test_who_waits_in_vain_is_told_who_holds_it(tmp_path: Path, other: subproces
     ):
         pass
     assert len(waited) == 1
+
+
+def test_a_file_that_takes_no_name_is_named(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused, only_one(tmp_path / "lock", 0, lambda: None):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.filename == str(tmp_path / "lock")
 
 
 def test_a_killed_holder_leaves_it_open(tmp_path: Path, other: subprocess.Popen[str]) -> None:
