@@ -107,6 +107,8 @@ def test_what_conch_check_finds_is_refused(served: Settings, run_conch: RunConch
     done = run_conch("load", "digits_labels", settings=served)
     assert done.returncode == 5
     assert "`logits` is [11] in `digits_labels`" in done.stderr
+    assert "conch: not loaded: the server serves what it served before" in done.stderr
+    assert "the repository keeps the changed files. The next start" in done.stderr
     assert best_label(served) == "7"
 
 

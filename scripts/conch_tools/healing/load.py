@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conch_client import Client
-from conch_tools.errors import ConchError, WrongAnswers
+from conch_tools.errors import ConchError, SettingsError, WrongAnswers
 from conch_tools.healing.control import Control, ControlFailed, Refused
 from conch_tools.healing.golden import Symptom, ask_golden
 from conch_tools.healing.loads import note_load
@@ -56,7 +56,11 @@ def load(settings: Settings, names: Sequence[str], report: Report, version: str 
     record = ServerRecord.require(settings)
     settings = settings.model_copy(update={"repository": Path(record.repository), "profile": record.profile})
     control = Control(record.http, key_path(settings).read_text(encoding="utf-8"))
-    with only_load(settings, report), pinned_in_files(settings.repository, names, version):
+    with (
+        only_load(settings, report),
+        _told_what_stays(report, pinned=version is not None),
+        pinned_in_files(settings.repository, names, version),
+    ):
         before: dict[str, Config] = {model: control.config(model) for model in control.ready_models()}
         health = served_health(record, settings.answer_timeout_s)
         what = plan(settings.repository, names, list(health), before, settings.profile)
@@ -99,6 +103,25 @@ def only_load(settings: Settings, report: Report) -> Iterator[None]:
         raise AnotherLoad(
             f"another load into this server ({other}) is still under way: wait for it, or stop it"
         ) from other
+
+
+@contextmanager
+def _told_what_stays(report: Report, pinned: bool) -> Iterator[None]:
+    """Say what a refused load leaves behind, which its reason does not tell. Files that were pinned are as before, and
+    a name that is not served has changed none."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except ConchError:
+        stays = (
+            ""
+            if pinned
+            else ", but the repository keeps the changed files. The next start, and a step whose process "
+            "dies, would take them: mend them and load again, or put the old ones back"
+        )
+        report(f"not loaded: the server serves what it served before, unless a line above says otherwise{stays}")
+        raise
 
 
 def _beside(what: Plan, before: Configs, health: Mapping[str, Mapping[str, Any]]) -> dict[str, Config]:
