@@ -82,9 +82,10 @@ def _result(finding: Finding, root: Path, numbers: Mapping[str, int], fingerprin
 
 def _artifact(finding: Finding, root: Path) -> dict[str, str]:
     file = finding.file
-    if not file.is_file():
+    # Of a folder that this user may not look into nothing is known; is_file() would raise.
+    if not os.path.isfile(file):
         models = (folder / CONFIG for folder in (file, *file.parents[:2]))
-        file = next((config for config in models if config.is_file()), file)
+        file = next((config for config in models if os.path.isfile(config)), file)
     path = Place(file).file_from(root)
     if path.is_absolute() or ".." in path.parts:
         return {"uri": Path(os.path.abspath(path)).as_uri()}

@@ -12,6 +12,7 @@ import pytest
 
 from conch_tools.check import Finding, Severity, check_repository
 from conch_tools.check.examples import sound_repository, write_repository
+from conch_tools.check.report import Format, render
 from conch_tools.settings import Settings
 
 NOBODY = 65534
@@ -89,6 +90,12 @@ def test_what_triton_reads_of_a_model_is_an_error(models: Path, path: str) -> No
         [finding] = check(models)
     assert (finding.code, finding.severity, finding.file) == ("FIL012", Severity.ERROR, models / path)
     assert "chmod" in finding.cure
+
+
+@pytest.mark.parametrize("form", Format)
+def test_every_report_tells_of_a_closed_folder(models: Path, form: Format) -> None:
+    with closed(models / "words"):
+        assert "FIL012" in render(check(models), form, models)
 
 
 def test_every_other_fault_is_told_as_well(models: Path) -> None:
