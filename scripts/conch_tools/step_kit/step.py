@@ -37,6 +37,8 @@ from conch_tools.step_kit.stand_in import (
 from conch_tools.step_kit.talk import Reply, Request
 from conch_tools.step_kit.tensors import Array, TritonModelException
 
+_RAISED = (Exception, SystemExit)
+"""What Triton takes for a failure of the model when it leaves its code; Ctrl-C is for the test to see."""
 ANSWER_TIMEOUT_S = 10.0
 
 
@@ -194,7 +196,7 @@ class Step:
         try:
             with self._running(), self._imports.own_path():
                 yield
-        except Exception as problem:
+        except _RAISED as problem:
             raise StepNotLoaded(f"model `{self.name}` cannot be loaded: {as_pybind_says(problem)}") from problem
 
     @contextlib.contextmanager
@@ -212,7 +214,7 @@ class Step:
                 self._take_returned(errands, requests, self._returned(requests))
             except ContractBroken:
                 raise
-            except Exception as problem:
+            except _RAISED as problem:
                 said = as_pybind_says(problem)
                 message = f"Failed to process the request(s) for model '{self.instance_name}', message: {said}"
                 for each in errands:

@@ -396,6 +396,15 @@ def test_finalize_runs_once_and_a_closed_step_says_so(write_model: WriteModel) -
         step.infer({"x": X})
 
 
+def test_a_step_that_exits_fails_its_execution_and_goes_on(write_model: WriteModel) -> None:
+    methods = "def execute(self, requests):\n    raise SystemExit(3)"
+    with load_step(write_model(methods)) as step:
+        for _ in range(2):
+            with pytest.raises(StepFailed, match="message: SystemExit: 3") as failed:
+                step.infer({"x": [[1]]})
+            assert failed.value.whole_execution
+
+
 @pytest.mark.parametrize(
     ("config", "methods", "why"),
     [
@@ -403,6 +412,7 @@ def test_finalize_runs_once_and_a_closed_step_says_so(write_model: WriteModel) -
         ('name: "else"', "", "names the model `else`, its folder `small`"),
         ('backend: "unheard_of"', "", "say in which folder of Python-based backends it lies"),
         (CONFIG, "def initialize(self, args):\n    raise OSError('no file')", "OSError: no file\n\nAt:\n.*initialize"),
+        (CONFIG, "def initialize(self, args):\n    raise SystemExit(3)", "SystemExit: 3\n\nAt:\n.*initialize"),
         (
             CONFIG,
             "@staticmethod\ndef auto_complete_config(config):\n    return 3",
