@@ -17,8 +17,9 @@ from . import _protocol as protocol
 from ._call import Call
 from ._calls import Calls
 from ._constants import DEFAULT_TIMEOUT_S, DEFAULT_URL
-from ._errors import ConchError, DeadlineExceeded, ServerUnavailable
+from ._errors import ConchError, DeadlineExceeded, ModelNotFound, ModelNotReady, ServerUnavailable
 from ._flows import Flow
+from ._loader import Loader
 from ._protocol import Channel, Parameter
 from ._results import InferResult, ModelMetadata, ModelStatistics
 from ._spec import Catalog
@@ -39,11 +40,19 @@ class Client(Tasks):
     for any more is dropped from its queues.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """`url` is host:port; without a port it is Triton's for gRPC, 8001."""
+    def __init__(
+        self, url: str = DEFAULT_URL, *, timeout_s: float = DEFAULT_TIMEOUT_S, loader: str | None = None
+    ) -> None:
+        """`url` is host:port; without a port it is Triton's for gRPC, 8001.
+
+        `loader` is host:port of a supervisor that brings back models which left the memory, such as Conch's health
+        endpoint. A call that finds its model missing then asks for it there, waits for it within its own time, and
+        goes on; the logger `conch_client` says so.
+        """
         self._calls = Calls(url, timeout_s)
         self._channel = Channel(self.endpoint)
         self._catalog = Catalog()
+        self._loader = None if loader is None else Loader(loader)
 
     @property
     def endpoint(self) -> str:
@@ -176,7 +185,7 @@ class Client(Tasks):
             rpc = next(flow)
             while True:
                 try:
-                    reply = self._channel.send(rpc, call)
+                    reply = self._sent(rpc, call)
                 except ConchError as exc:
                     rpc = flow.throw(exc)
                 else:
@@ -184,6 +193,15 @@ class Client(Tasks):
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _sent(self, rpc: protocol.Rpc[T], call: Call) -> T:
+        """The reply; where the model is missing, the one after it was brought back."""
+        try:
+            return self._channel.send(rpc, call)
+        except (ModelNotFound, ModelNotReady):
+            if self._loader is None or not self._loader.brought(rpc.model or call.model, call):
+                raise
+        return self._channel.send(rpc, call)
 
     def _probe(self, rpc: protocol.Rpc[bool], call: Call) -> bool:
         try:

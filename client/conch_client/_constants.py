@@ -27,6 +27,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 
+LONGEST_LOAD_WAIT_S = 300.0
+"""For a model that is brought back, where the call has no limit of its own."""
+LOADER_ANSWER_S = 1.0
+"""For the loader to say that the time is over."""
+
 LOOPBACK_HOSTS = ("localhost", "::1")
 
 RELEASE_MARK = "-v"

@@ -48,6 +48,11 @@ class Rpc(Generic[T]):
     request: Any
     read: Callable[[Any], T]
 
+    @property
+    def model(self) -> str:
+        """The model that it is about."""
+        return str(getattr(self.request, "model_name", "") or getattr(self.request, "name", ""))
+
 
 @dataclass(frozen=True)
 class WireAnswer:
