@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class Server:
         except StopIteration:
             raise Stopped(signal.SIGTERM) from None
 
-    def restart(self) -> None:
+    def restart(self, models: Sequence[str] | None = None) -> None:
         self.restarts += 1
         if self.refusals:
             raise ServerFailed(self.refusals.pop(0))
