@@ -22,14 +22,16 @@ def infer(
     parameters: Sequence[str],
     timeout_s: float,
     version: str | int = "",
+    loader: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The answers to one request for each argument, or to the one request that NAME=VALUE arguments make together.
 
-    Numbers and lists are written in JSON; a value that begins with @ is the content of that file. Raises SettingsError
-    for arguments that do not fit the model, and the client's typed errors.
+    Numbers and lists are written in JSON; a value that begins with @ is the content of that file. `loader` is asked
+    where the pipeline has left the memory. Raises SettingsError for arguments that do not fit the model, and the
+    client's typed errors.
     """
     own = parameters_of(parameters)
-    with Client(url, timeout_s=timeout_s) as client:
+    with Client(url, timeout_s=timeout_s, loader=loader) as client:
         tensors = {tensor.name: tensor for tensor in client.metadata(pipeline, version).inputs}
         for shown, inputs in requests_of(pipeline, tensors, arguments):
             answer = client.infer(pipeline, version, inputs=inputs, parameters=own)

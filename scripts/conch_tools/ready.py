@@ -14,7 +14,7 @@ from conch_tools.settings import Settings
 
 
 def ready(settings: Settings, names: Sequence[str]) -> list[tuple[str, bool]]:
-    """A line a pipeline and whether it is well, of all or of those named.
+    """A line a pipeline and whether it is well or comes back on demand, of all or of those named.
 
     Raises NotRunning without a server of this checkout, SettingsError for a pipeline that it does not serve.
     """
@@ -23,10 +23,12 @@ def ready(settings: Settings, names: Sequence[str]) -> list[tuple[str, bool]]:
         if name not in pipelines:
             raise SettingsError(f"the server does not serve `{name}`, but {', '.join(pipelines) or 'no pipeline'}")
     chosen = {name: pipelines[name] for name in names} if names else pipelines
-    return [(f"{name}: {_said(each)}", bool(each["well"])) for name, each in chosen.items()]
+    return [(f"{name}: {_said(each)}", bool(each["well"]) or each["evicted"]) for name, each in chosen.items()]
 
 
 def _said(pipeline: dict[str, Any]) -> str:
+    if pipeline["evicted"]:
+        return "evicted"
     if pipeline["well"] is None:
         return "not asked yet"
     return "well" if pipeline["well"] else f"not well: {pipeline['problem']}"

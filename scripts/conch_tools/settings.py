@@ -103,6 +103,13 @@ class Settings(BaseSettings):
     busy_limit_s: Annotated[float, Field(gt=0)] = 120.0
     """How long a pipeline may work on without completing anything before it counts as hung."""
 
+    memory_budget_mib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """How much memory the server and its steps may take together, as `conch up` shows it. Beyond it the pipelines that
+    were not asked for longest leave, and come back on demand: see docs/memory.md. Without it all of them stay."""
+
+    memory_hold_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """How long a pipeline stays in memory at least after it was used or loaded."""
+
 
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, overridden by the arguments that are not None.

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from conch_tools.budget.demands import Demands
+from conch_tools.budget.keeper import Away, Keeper
 from conch_tools.errors import ConchError, ServerFailed
 from conch_tools.healing.control import ControlFailed
 from conch_tools.healing.endpoint import health_endpoint
@@ -42,16 +44,20 @@ def supervise(server: EmbeddedServer, settings: Settings, pipelines: Sequence[Pi
             report(line)
 
     journal, wishes = Journal.of(pipelines, told), Wishes()
+    demands, away = Demands(journal, settings.start_timeout_s), Away()
     restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
     try:
-        with health_endpoint(settings.host, settings.health_port, journal.health, journal.metrics):
+        with health_endpoint(settings.host, settings.health_port, journal.health, journal.metrics, demands.ask):
             while True:
-                why = _hold(server, settings, pipelines, journal, wishes)
+                with Keeper(server, settings, journal, demands, away):
+                    why = _hold(server, settings, pipelines, journal, wishes)
                 journal.lost(f"tritonserver {why}")
                 if not settings.heal:
                     raise ServerFailed(f"tritonserver {why}; the log above says more")
                 pipelines = _served_now(settings, pipelines, journal)
-                _replace(server, models_of(pipelines) if pipelines else None, why, restarts, journal)
+                # None of a repository without pipelines, which is served whole.
+                models = models_of(pipelines) if journal.health.all() else None
+                _replace(server, models, why, restarts, journal)
                 wishes.forget()
     except Stopped:
         return
@@ -78,7 +84,7 @@ def _served_now(settings: Settings, before: Sequence[Pipeline], journal: Journal
     """What was served last, as loads and unloads have left it, and as the repository has it now; as it was before where
     that cannot be read."""
     try:
-        return pipelines_named(settings.repository, list(journal.health.all()), settings.profile)
+        return pipelines_named(settings.repository, journal.health.in_memory(), settings.profile)
     except ConchError as problem:
         journal.report(f"the pipelines cannot be read anew: {problem}")
         return before

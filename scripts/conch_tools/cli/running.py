@@ -116,11 +116,15 @@ def infer(
 ) -> None:
     """Ask a running server; one line of JSON for each answer. @FILE stands for a text file's content."""
     from conch_tools.infer import infer as run
+    from conch_tools.server.record import ServerRecord
 
     settings = load_settings()
+    server = ServerRecord.read(settings) if url is None else None
     target = url or f"{settings.host}:{settings.grpc_port}"
     own = [*(parameters or []), *([] if top_k is None else [f"top_k={top_k}"])]
     # A terminal or pipe that takes less than Unicode gets JSON's own escapes.
     takes_less = not (sys.stdout and sys.stdout.encoding.lower().startswith("utf"))
-    for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s, "" if version is None else version):
+    loader = server.health if server is not None else None
+    asked = "" if version is None else version
+    for answer in run(target, pipeline, inputs, own, settings.answer_timeout_s, asked, loader):
         print(json.dumps(answer, ensure_ascii=takes_less))

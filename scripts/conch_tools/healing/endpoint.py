@@ -4,6 +4,8 @@
     GET /ready              200 when every pipeline answers its golden requests, else 503; the body says which does not
     GET /ready/<pipeline>   the same for one; 404 when it is not served
     GET /metrics            what healing counts, for Prometheus
+    POST /load/<pipeline>   200 when it is in memory and well; an evicted one is brought back, for which `?wait_s=N`
+                            waits; 503 with Retry-After when it is not there by then, 507 when it never fits, 404
 
 HEAD answers the same without the body. Triton's own /v2/health/ready stays 200 with dead models, so probes belong here.
 """
@@ -11,29 +13,36 @@ HEAD answers the same without the body. Triton's own /v2/health/ready stays 200 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
+from conch_tools.budget.demands import Brought
 from conch_tools.healing.health import Health
 from conch_tools.healing.metrics import HealingMetrics
 
 REQUEST_LIMIT_S = 5.0
+DEFAULT_WAIT_S = 30.0
+RETRY_AFTER_S = 1
 JSON = "application/json"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+Bring = Callable[[str, float], Brought]
+"""Has a pipeline brought back, and waits for it so many seconds at most."""
 
 
 @contextmanager
-def health_endpoint(host: str, port: int, health: Health, metrics: HealingMetrics) -> Iterator[None]:
+def health_endpoint(host: str, port: int, health: Health, metrics: HealingMetrics, bring: Bring) -> Iterator[None]:
     """Answer as long as the block lasts. Raises OSError when the port cannot be had."""
 
     class Handler(_Handler):
-        answers = _Answers(health, metrics)
+        answers = _Answers(health, metrics, bring)
 
     server = _Server((host, port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
@@ -48,9 +57,21 @@ def health_endpoint(host: str, port: int, health: Health, metrics: HealingMetric
 class _Answers:
     """What is answered to each path: status, content type, body."""
 
-    def __init__(self, health: Health, metrics: HealingMetrics) -> None:
+    def __init__(self, health: Health, metrics: HealingMetrics, bring: Bring) -> None:
         self._health = health
         self._metrics = metrics
+        self._bring = bring
+
+    def to_post(self, path: str, query: str) -> tuple[HTTPStatus, str, bytes]:
+        pipeline = path.removeprefix("/load/")
+        if pipeline == path:
+            return _json(HTTPStatus.NOT_FOUND, {"error": "there is /load/<pipeline>"})
+        given = parse_qs(query).get("wait_s", [f"{DEFAULT_WAIT_S:g}"])[-1]
+        wait_s = _seconds(given)
+        if wait_s is None:
+            return _json(HTTPStatus.BAD_REQUEST, {"error": f"wait_s is a number of seconds, got {given!r}"})
+        brought = self._bring(unquote(pipeline), wait_s)
+        return _json(brought.status, {"error": brought.problem} if brought.problem else {"ready": True})
 
     def to(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
@@ -81,15 +102,25 @@ class _Handler(BaseHTTPRequestHandler):
     """Of a connection that sends nothing."""
 
     def do_GET(self) -> None:
-        status, content_type, body = self.answers.to(self.path.partition("?")[0])
+        self._send(*self.answers.to(self.path.partition("?")[0]))
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        path, _, query = self.path.partition("?")
+        status, content_type, body = self.answers.to_post(path, query)
+        after = {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        self._send(status, content_type, body, after)
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes, headers: Mapping[str, str] = {}) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    do_HEAD = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         """Probes come every second; they are not worth a line."""
@@ -97,6 +128,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _status(well: bool) -> HTTPStatus:
     return HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _json(status: HTTPStatus, content: dict[str, Any]) -> tuple[HTTPStatus, str, bytes]:

@@ -7,7 +7,7 @@ that is overloaded answers late and is not ill: see `diagnosis` for how the two 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from conch_client import (
     Client,
@@ -17,7 +17,7 @@ from conch_client import (
     ModelNotReady,
     ServerUnavailable,
 )
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import Pipeline, Sample
 from conch_tools.samples import wrong_in_answer
 
 FULL_QUEUE = "the model's queue is full"
@@ -46,21 +46,30 @@ class Outcome:
     symptom: Symptom
     problem: str = ""
     """A sentence, empty when all is well."""
+    answered: int = field(default=0, compare=False)
+    """How many requests the pipeline answered."""
+
+
+def golden_samples(pipeline: Pipeline) -> list[Sample]:
+    """What the golden requests are made of."""
+    return [each for each in pipeline.samples if each.golden]
 
 
 def ask_golden(client: Client, pipeline: Pipeline, timeout_s: float) -> Outcome:
     """Send the golden requests; never raises for what the server answers, nor for a sample's file that is not there."""
-    for sample in (each for each in pipeline.samples if each.golden):
+    answered = 0
+    for sample in golden_samples(pipeline):
         try:
             answer = client.infer(pipeline.name, inputs=pipeline.sample_inputs(sample), timeout_s=timeout_s)
         except OSError as problem:
-            return Outcome(Symptom.UNASKED, f"its sample cannot be read: {problem}")
+            return Outcome(Symptom.UNASKED, f"its sample cannot be read: {problem}", answered)
         except ConchError as problem:
-            return Outcome(symptom_of(problem), str(problem))
+            return Outcome(symptom_of(problem), str(problem), answered)
+        answered += 1
         wrong = wrong_in_answer(answer, sample)
         if wrong:
-            return Outcome(Symptom.WRONG, wrong)
-    return Outcome(Symptom.WELL)
+            return Outcome(Symptom.WRONG, wrong, answered)
+    return Outcome(Symptom.WELL, answered=answered)
 
 
 def symptom_of(problem: ConchError) -> Symptom:

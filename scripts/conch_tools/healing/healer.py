@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from conch_client import Client
 from conch_tools.healing.control import Control
 from conch_tools.healing.diagnosis import Diagnosis, Fault, diagnosed
-from conch_tools.healing.golden import Outcome, Symptom, ask_golden
+from conch_tools.healing.golden import Outcome, Symptom, ask_golden, golden_samples
 from conch_tools.healing.journal import Journal
 from conch_tools.healing.loads import Loads
 from conch_tools.healing.mender import RELOADING_HELPS, Mender
@@ -133,8 +133,10 @@ class Healer:
         """What `conch load` brought in and proved is what is to be from now on: the pipelines that are served, the
         answers that they must give, and the configurations."""
         pipelines = pipelines_named(self._settings.repository, served, self._settings.profile)
-        self._needs = Needs(pipelines)
         self._journal.serves(pipelines)
+        in_memory = set(self._journal.health.in_memory())
+        pipelines = [each for each in pipelines if each.name in in_memory]
+        self._needs = Needs(pipelines)
         self._repairs.remember_all(models_of(pipelines))
 
     def _ask_one(self, pipeline: Pipeline) -> None:
@@ -154,7 +156,9 @@ class Healer:
         models = (pipeline.name, *self._needs.of(pipeline))
         while True:
             began = time.monotonic()
-            outcome = ask_golden(self._client, pipeline, self._settings.golden_timeout_s)
+            with self._journal.uses.golden(pipeline.name, len(golden_samples(pipeline))) as answered:
+                outcome = ask_golden(self._client, pipeline, self._settings.golden_timeout_s)
+                answered(outcome.answered)
             if outcome.symptom is not Symptom.DEAD or not self._mender.repaired_since(models, began):
                 break
             # It met what is no longer there: what waits at a dead process is told so only after a second or two.

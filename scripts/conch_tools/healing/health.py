@@ -23,6 +23,8 @@ class PipelineHealth:
     """When it became so, seconds since the epoch."""
     asked: float = 0.0
     """When the last golden request came back."""
+    evicted: bool = False
+    """Whether it has left the memory, to come back on demand: it is not ill, and nobody asks it."""
 
 
 class Health:
@@ -43,7 +45,7 @@ class Health:
         well, now = outcome.symptom is Symptom.WELL, time.time()
         with self._lock:
             before = self._pipelines.get(pipeline)
-            if before is None:
+            if before is None or before.evicted:
                 # It was asked before it was unloaded.
                 return False
             changed = before.well is not well
@@ -51,6 +53,20 @@ class Health:
                 before, well=well, problem=outcome.problem, asked=now, since=now if changed else before.since
             )
         return changed
+
+    def evicted(self, pipeline: str) -> None:
+        """It leaves the memory."""
+        with self._lock:
+            self._pipelines[pipeline] = PipelineHealth(since=time.time(), evicted=True)
+
+    def back(self, pipeline: str) -> None:
+        """It is in memory again; it is well when it has answered."""
+        with self._lock:
+            self._pipelines[pipeline] = PipelineHealth()
+
+    def in_memory(self) -> list[str]:
+        """The names of those that are not evicted."""
+        return [name for name, each in self.all().items() if not each.evicted]
 
     def lost(self, problem: str) -> None:
         """The server is gone: no pipeline is well."""
@@ -74,8 +90,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a server whose every pipeline is well."""
-        return self._has_server and all(each.well for each in self.all().values())
+        """Whether there is a server whose every pipeline is well, or comes back on demand."""
+        return self._has_server and all(each.well or each.evicted for each in self.all().values())
 
     def as_json(self) -> dict[str, Any]:
         """For the health endpoint."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from conch_tools.budget.uses import Uses
 from conch_tools.healing.diagnosis import Fault
 from conch_tools.healing.golden import Outcome, Symptom
 from conch_tools.healing.health import Health
@@ -21,6 +22,8 @@ class Journal:
     health: Health
     metrics: HealingMetrics
     report: Report
+    uses: Uses = field(default_factory=Uses)
+    """When each pipeline was last used by somebody else than healing."""
 
     @classmethod
     def of(cls, pipelines: Sequence[Pipeline], report: Report) -> Journal:
@@ -32,12 +35,30 @@ class Journal:
         before = self.health.all()
         self.health.serves([each.name for each in pipelines])
         for name in before.keys() - self.health.all().keys():
+            self._forget(name)
+
+    def _forget(self, pipeline: str) -> None:
+        for gauge in (self.metrics.well, self.metrics.evicted):
             with contextlib.suppress(KeyError):
-                self.metrics.well.remove(name)
+                gauge.remove(pipeline)
+
+    def evicted(self, pipeline: str) -> None:
+        """The pipeline leaves the memory."""
+        self.health.evicted(pipeline)
+        self._forget(pipeline)
+        self.metrics.evicted.labels(pipeline).set(1)
+        self.metrics.evictions.labels(pipeline).inc()
+
+    def back(self, pipeline: str) -> None:
+        """The pipeline is in memory again."""
+        self.health.back(pipeline)
+        self.uses.begin(pipeline)
+        self.metrics.evicted.labels(pipeline).set(0)
 
     def asked(self, pipeline: str, outcome: Outcome) -> None:
         """How a golden request came out; people are told when that is another state than before."""
-        if self.health.of(pipeline) is None:
+        before = self.health.of(pipeline)
+        if before is None or before.evicted:
             return
         well = outcome.symptom is Symptom.WELL
         self.metrics.golden.labels(pipeline, outcome.symptom.value).inc()
@@ -71,7 +92,7 @@ class Journal:
     def lost(self, why: str) -> None:
         """The server is gone: no pipeline is well."""
         self.health.lost(why)
-        for pipeline in self.health.all():
+        for pipeline in self.health.in_memory():
             self.metrics.well.labels(pipeline).set(0)
 
     def restarted(self, seconds: float) -> None:

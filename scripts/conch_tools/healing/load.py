@@ -63,7 +63,9 @@ def load(settings: Settings, names: Sequence[str], report: Report, version: str 
     ):
         before: dict[str, Config] = {model: control.config(model) for model in control.ready_models()}
         health = served_health(record, settings.answer_timeout_s)
-        what = plan(settings.repository, names, list(health), before, settings.profile)
+        evicted = [name for name, each in health.items() if each["evicted"]]
+        in_memory = [name for name in health if name not in evicted]
+        what = plan(settings.repository, names, in_memory, before, settings.profile)
         require_sound(settings, what.repository_models)
         require_signed(settings, what.affected)
         require_as_built(settings.repository, what.models)
@@ -82,7 +84,7 @@ def load(settings: Settings, names: Sequence[str], report: Report, version: str 
                         f"with the new {', '.join(what.models)} Triton unloads the ensemble `{ensemble}`"
                     )
             _require_golden(record.grpc, what.affected, settings.answer_timeout_s)
-            note_load(settings, what.served)
+            note_load(settings, list(dict.fromkeys([*what.served, *evicted])))
     answering = ", ".join(each.name for each in what.affected)
     report(f"loaded {', '.join(proven)}" + (f"; {answering} answer as they must" if answering else ""))
     for name, (number, _) in what.releases.items():

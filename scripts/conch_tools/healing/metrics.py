@@ -32,6 +32,26 @@ class HealingMetrics:
         self.repair_seconds = Histogram(
             "conch_repair_seconds", "Time to load a model anew.", buckets=REPAIR_BUCKETS_S, registry=self._registry
         )
+        self.evicted = Gauge(
+            "conch_pipeline_evicted", "1 while the pipeline has left the memory, to come back on demand.", ["pipeline"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.evictions = Counter(
+            "conch_evictions", "Pipelines that left the memory because of the budget.", ["pipeline"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.memory = Gauge(
+            "conch_memory_bytes", "What the server and its steps take, measured when there is a budget.",
+            registry=self._registry,
+        )  # fmt: skip
+        self.budget_passed = Counter(
+            "conch_memory_budget_passed", "Times that the budget was passed because all pipelines were in use.",
+            registry=self._registry,
+        )  # fmt: skip
+        self.load_wait = Histogram(
+            "conch_load_wait_seconds", "How long somebody waited for an evicted pipeline.", buckets=REPAIR_BUCKETS_S,
+            registry=self._registry,
+        )  # fmt: skip
         self.restarts = Counter("conch_server_restarts", "New tritonserver processes.", registry=self._registry)
 
     def exposition(self) -> bytes:

@@ -9,9 +9,11 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 
 import pytest
 
+from conch_tools.budget.demands import Brought
 from conch_tools.healing.endpoint import health_endpoint
 from conch_tools.healing.golden import Outcome, Symptom
 from conch_tools.healing.health import Health
@@ -78,18 +80,33 @@ def test_prometheus_is_told_of_an_outage_and_of_what_died() -> None:
     assert 'conch_process_stops_total{model="mood_words"} 1.0' in figures
 
 
+def bring(pipeline: str, wait_s: float) -> Brought:
+    """As much as it takes to see what the endpoint makes of it."""
+    if pipeline == "sun":
+        return Brought(HTTPStatus.NOT_FOUND, "there is no pipeline `sun`")
+    if wait_s < 1:
+        return Brought(HTTPStatus.SERVICE_UNAVAILABLE, f"it is still being loaded after {wait_s:g} s")
+    return Brought(HTTPStatus.OK)
+
+
 @pytest.fixture
 def port(health: Health) -> Iterator[int]:
     (free,) = free_ports(1)
-    with health_endpoint("127.0.0.1", free, health, HealingMetrics()):
+    with health_endpoint("127.0.0.1", free, health, HealingMetrics(), bring):
         yield free
 
 
 def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
+    status, body, _ = ask(port, path, method)
+    return status, body
+
+
+def ask(port: int, path: str, method: str) -> tuple[int, str, str | None]:
+    """Status, body, and the header Retry-After."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.request(method, path)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.read().decode(), answer.getheader("Retry-After")
 
 
 def test_probes_are_told_by_the_status(port: int, health: Health) -> None:
@@ -123,6 +140,40 @@ def test_probes_may_ask_for_the_status_alone(port: int) -> None:
     assert get(port, "/ready", "HEAD") == (503, "")
 
 
+def test_a_pipeline_is_demanded_for_a_limited_time(port: int) -> None:
+    assert ask(port, "/load/mood", "POST") == (200, '{\n  "ready": true\n}\n', None)
+    status, body, retry_after = ask(port, "/load/mood?wait_s=0.5", "POST")
+    assert (status, json.loads(body), retry_after) == (503, {"error": "it is still being loaded after 0.5 s"}, "1")
+    assert ask(port, "/load/sun", "POST")[0] == 404
+    assert ask(port, "/ready", "POST")[0] == 404
+    for wrong in ("soon", "-1", "inf", "nan"):
+        assert ask(port, f"/load/mood?wait_s={wrong}", "POST")[0] == 400
+
+
+def test_an_evicted_pipeline_is_not_ill_and_what_was_asked_of_it_before_is_no_news(health: Health) -> None:
+    health.note("mood", WELL)
+    health.note("moon", WELL)
+    health.evicted("moon")
+    assert health.ready and health.in_memory() == ["mood"]
+    assert not health.note("moon", WRONG)
+    health.back("moon")
+    assert not health.ready, "it was not asked yet"
+    health.note("moon", WELL)
+    assert health.ready
+
+
+def test_prometheus_is_told_who_left_and_who_came_back() -> None:
+    journal = Journal(Health(["mood"]), HealingMetrics(), lambda _: None)
+    journal.asked("mood", WELL)
+    journal.evicted("mood")
+    figures = journal.metrics.exposition().decode()
+    assert 'conch_pipeline_evicted{pipeline="mood"} 1.0' in figures
+    assert 'conch_evictions_total{pipeline="mood"} 1.0' in figures
+    assert "conch_pipeline_well{" not in figures
+    journal.back("mood")
+    assert 'conch_pipeline_evicted{pipeline="mood"} 0.0' in journal.metrics.exposition().decode()
+
+
 def test_a_prober_that_hangs_up_is_not_worth_a_stack_trace(port: int, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_connection(("127.0.0.1", port)) as prober:
         # Closing it now resets the connection.
@@ -137,7 +188,7 @@ def test_a_prober_that_hangs_up_is_not_worth_a_stack_trace(port: int, capfd: pyt
 
 def test_the_endpoint_is_gone_afterwards(health: Health) -> None:
     (free,) = free_ports(1)
-    with health_endpoint("127.0.0.1", free, health, HealingMetrics()):
+    with health_endpoint("127.0.0.1", free, health, HealingMetrics(), bring):
         pass
     with pytest.raises(OSError):
         get(free, "/live")
