@@ -199,7 +199,11 @@ class Client(Tasks):
         try:
             return self._channel.send(rpc, call)
         except (ModelNotFound, ModelNotReady):
-            if self._loader is None or not self._loader.brought(rpc.model or call.model, call):
+            if self._loader is None:
+                raise
+            model = rpc.model or call.model
+            # Only a version of it may be missing, or a process dead: loading does not help then.
+            if self._probe(protocol.model_ready(model, ""), call) or not self._loader.brought(model, call):
                 raise
         return self._channel.send(rpc, call)
 

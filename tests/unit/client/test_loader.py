@@ -69,6 +69,18 @@ def test_the_model_is_asked_for_once_and_the_call_answered(
     assert there.startswith("model `embed` is there after ")
 
 
+def test_a_version_that_is_missing_of_a_model_that_is_there_is_not_asked_for(
+    fake: FakeTriton, supervisor: Supervisor
+) -> None:
+    with Client(fake.url, loader=supervisor.address) as client:
+        client.embed("abc")
+        supervisor.asked.clear()
+        supervisor.brings_back = False
+        with pytest.raises(ModelNotFound, match="there is no version 7 of embed, but 1"):
+            client.infer("embed", 7, text="abc")
+    assert [path.partition("?")[0] for path in supervisor.asked] == ["/load/embed-v7"], "as a release it may be"
+
+
 def test_one_that_does_not_come_back_is_what_the_server_says_it_is(fake: FakeTriton, supervisor: Supervisor) -> None:
     supervisor.brings_back = False
     with Client(fake.url, loader=supervisor.address) as client, pytest.raises(ModelNotFound, match="unknown model"):
