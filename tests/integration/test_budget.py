@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ from conch_client import Client, ModelNotFound
 from conch_tools.bench.callers import Callers
 from conch_tools.bench.victims import tritonserver_of
 from conch_tools.errors import NotRunning
+from conch_tools.healing.control import Control
 from conch_tools.ready import ready
 from conch_tools.server.memory import memory_of
-from conch_tools.server.record import ServerRecord
+from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.server.stubs import Stubs
 from conch_tools.settings import Settings
 from small_classifier import ROWS, Trained, make_release
@@ -59,8 +60,7 @@ def settings(
 ) -> Settings:
     """With room for two and a half of the three."""
     free = make_module_settings(folder, folder / "repository", golden_interval_s=0.5, memory_hold_s=HOLD_S)
-    process = spawn_conch("serve", settings=free, log=folder / "log")
-    try:
+    with served(spawn_conch, free, folder / "log") as process:
         await_all_well(free)
         server = tritonserver_of(process.pid)
         assert server is not None
@@ -69,9 +69,6 @@ def settings(
         one = sum(memory_of(stub.pid).bytes for stub in stubs.all) / len(NAMES)
         stubs.close()
         return free.model_copy(update={"memory_budget_mib": round((memory_of(server.pid).bytes - one / 2) / MIB)})
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +79,15 @@ def log(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(settings: Settings, log: Path, spawn_conch: SpawnConch) -> Iterator[Settings]:
     """A `conch serve` within that budget."""
-    process = spawn_conch("serve", settings=settings, log=log)
-    try:
+    with served(spawn_conch, settings, log):
         yield settings
+
+
+@contextmanager
+def served(spawn_conch: SpawnConch, settings: Settings, log: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = spawn_conch("serve", *arguments, settings=settings, log=log)
+    try:
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
@@ -226,13 +229,35 @@ def test_a_pipeline_that_never_fits_is_told_so(
     small = make_module_settings(
         folder / "small", settings.repository, golden_interval_s=0.2, memory_hold_s=0.2, memory_budget_mib=1
     )
-    process = spawn_conch("serve", "--only", "apple", settings=small, log=folder / "log-small")
-    try:
+    with served(spawn_conch, small, folder / "log-small", "--only", "apple"):
         await_all_well(small)
         wait_until(lambda: evicted(small) == ["apple"], "it leaves")
         status, body = health(small, "/load/apple", "POST")
         assert status == 507 and "MiB more than the memory budget of 1 MiB" in json.loads(body)["error"]
         assert evicted(small) == ["apple"] and health(small, "/ready")[0] == 200
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
+
+
+def test_an_older_release_leaves_with_its_own_steps_and_comes_back_beside_the_one_that_serves(
+    folder: Path, spawn_conch: SpawnConch, make_module_settings: MakeSettings, wait_until: WaitUntil
+) -> None:
+    repository = folder / "releases" / "repository"
+    repository.mkdir(parents=True)
+    releases = {
+        str(number): make_release(repository, "mood", labels, strength, number)
+        for number, labels, strength in ((1, ("cat", "dog"), 1.0), (2, ("red", "blue"), 9.0))
+    }
+    # Passed by both releases, and never by one.
+    tight = make_module_settings(
+        folder / "releases", repository, golden_interval_s=0.3, memory_hold_s=HOLD_S, memory_budget_mib=150
+    )
+    with served(spawn_conch, tight, folder / "log-releases"):
+        await_all_well(tight)
+        control = Control(f"127.0.0.1:{tight.http_port}", key_path(tight).read_text())
+        with Callers(address(tight), [asking({"mood": releases["2"]}, "mood")], CALLERS) as callers:
+            wait_until(lambda: "mood-v1" in evicted(tight), "the older one leaves")
+            wait_until(lambda: control.ready_versions("mood_model") == [2], "its steps leave")
+            with Client(address(tight), loader=loader(tight)) as client:
+                answer = client.infer("mood", version=1, features=ROWS[0])
+            assert (answer.version, set(answer["label"])) == ("1", set(releases["1"].labels))
+            assert control.ready_versions("mood_model") == [1, 2]
+        assert callers.seen.refused == [] and callers.seen.lost == []

@@ -92,11 +92,11 @@ class Keeper:
     def _keep(self) -> None:
         while not self._ending.is_set():
             wanted = self._demands.take(self._settings.golden_interval_s)
-            if self._ending.is_set():
-                return
             if wanted is not None:
                 self._demands.settle(wanted, self._brought(wanted))
                 continue
+            if self._ending.is_set():
+                return
             try:
                 self._look()
             except Locked:
@@ -238,7 +238,7 @@ class Keeper:
         if over <= 0:
             return ""
         return (
-            f"`{name}` alone takes {over / MIB:.0f} MiB more than the memory budget of "
+            f"`{name}` and the server alone take {over / MIB:.0f} MiB more than the memory budget of "
             f"{self._settings.memory_budget_mib:g} MiB: raise CONCH_MEMORY_BUDGET_MIB"
         )
 
