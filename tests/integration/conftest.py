@@ -54,7 +54,7 @@ class TritonPythonModel:
     def execute(self, requests):
         return [None for _ in requests]
 """
-END_WAIT_S = 5.0
+END_WAIT_S = 30.0
 COMMAND_TIMEOUT_S = 120.0
 PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"))
 

@@ -104,7 +104,9 @@ def as_served(pipeline: Pipeline, profile: str | None) -> Pipeline:
 def _as_pinned(pipeline: Pipeline) -> Pipeline:
     if pipeline.release_of is not None:
         return pipeline
-    pinned = pinned_release((pipeline.folder / CONFIG).read_text(encoding="utf-8"))
+    config = pipeline.folder / CONFIG
+    # One without it is refused by the check, which says so better.
+    pinned = pinned_release(config.read_text(encoding="utf-8")) if config.is_file() else None
     if pinned is None:
         return pipeline
     frozen = load_pipeline(pipeline.folder.parent / release_name(pipeline.name, pinned))

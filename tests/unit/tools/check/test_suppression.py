@@ -38,7 +38,7 @@ def test_without_a_comment_both_are_told(check: Check) -> None:
     [
         batching(behind="  # conch: ignore CFG015"),
         batching(behind=" #conch:ignore CFG001, cfg015"),
-        batching(behind="\x0c\u2028# conch: ignore CFG015"),
+        batching(behind="\x0c# conch: ignore CFG015"),
         batching(before="# conch: ignore CFG015, because nobody waits\n"),
     ],
 )
