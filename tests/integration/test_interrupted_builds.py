@@ -97,7 +97,7 @@ MOMENTS: dict[str, Callable[[psutil.Process, Settings], bool]] = {
 }
 
 
-def ended(process: subprocess.Popen[str], how: signal.Signals, wait_until: WaitUntil) -> int:
+def ended(process: subprocess.Popen[str], how: signal.Signals) -> int:
     """The exit code of a command that gets a signal, when all its processes are gone; of one that was quicker, as it
     ended."""
     if process.poll() is not None:
@@ -129,7 +129,7 @@ def test_a_build_that_is_ended_at_any_moment_leaves_what_is_served_and_the_next_
         process = start_conch("build", "--force", settings=settings)
         command = psutil.Process(process.pid)
         wait_until(lambda: has_come(command, settings) or process.poll() is not None, moment, LIMIT_S)  # noqa: B023
-        code = ended(process, how, wait_until)
+        code = ended(process, how)
         if how in GENTLE:
             assert code in (128 + how, 0)
             assert not (settings.state / "staging").exists()
