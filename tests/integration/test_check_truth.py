@@ -292,7 +292,8 @@ def _end_of(case: Case, repository: Path, start_triton: StartTriton) -> str | No
 
 
 def _rewrite(repository: Path, before: Files, after: Files) -> None:
-    for path in before.keys() - after.keys():
+    # A name that ends with @ is a link's.
+    for path in (each.removesuffix("@") for each in before.keys() - after.keys()):
         (repository / path).unlink()
         if not any((repository / path).parent.iterdir()):
             (repository / path).parent.rmdir()

@@ -192,7 +192,8 @@ def test_what_cannot_be_taken_out_or_pinned_is_told(server: Settings, two: Train
         "conch: `mood` is release 2 now: `conch load mood --version` another one first\n",
     )
     done = run_conch("load", "mood", "--version", "7", settings=server)
-    assert (done.returncode, done.stderr) == (5, "conch: `mood` has no release 7, there is 1, 2\n")
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-1] == "conch: `mood` has no release 7, there is 1, 2"
 
 
 def test_a_file_that_is_not_what_was_built_is_refused_before_it_is_tried(
@@ -218,7 +219,7 @@ def test_unsigned_releases_are_refused_by_serve_load_and_verify_where_signatures
     refused = "conch: `mood` is refused, because signatures are required: release 1 has no signature"
     for settings, command in ((beside, ["serve"]), (strict, ["load", "mood"]), (strict, ["verify"])):
         done = run_conch(*command, settings=settings)
-        assert done.returncode == 5 and done.stderr.startswith(refused) and done.stderr.count("\n") == 1, done.stderr
+        assert done.returncode == 5 and done.stderr.splitlines()[-1].startswith(refused), done.stderr
     said = run_conch("sign", str(tmp_path / "key"), settings=server)
     assert said.stderr.splitlines() == ["conch: signed mood 1", "conch: signed mood 2"]
     assert run_conch("verify", settings=strict).returncode == 0

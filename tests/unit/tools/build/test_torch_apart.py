@@ -28,13 +28,17 @@ WITH_ARGUMENTS = NETWORK.replace("def __init__(self)", "def __init__(self, class
 
 @pytest.fixture(autouse=True)
 def nothing_stays_imported() -> Iterator[None]:
-    """Each archive's code is a module of the same name."""
-    path, modules = sys.path[:], set(sys.modules)
+    """Each archive's code is a module of the same name, here and in other tests."""
+    path = sys.path[:]
+    _forget()
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("patches"):
-            del sys.modules[name]
+    _forget()
+
+
+def _forget() -> None:
+    for name in [each for each in sys.modules if each.startswith("patches")]:
+        del sys.modules[name]
 
 
 def network(code: str = NETWORK) -> Any:
