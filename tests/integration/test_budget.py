@@ -19,10 +19,9 @@ from conch_client import Client, ModelNotFound
 from conch_tools.bench.callers import Callers
 from conch_tools.bench.victims import tritonserver_of
 from conch_tools.errors import NotRunning
-from conch_tools.healing.control import Control
 from conch_tools.ready import ready
 from conch_tools.server.memory import memory_of
-from conch_tools.server.record import ServerRecord, key_path
+from conch_tools.server.record import ServerRecord
 from conch_tools.server.stubs import Stub, Stubs
 from conch_tools.settings import Settings
 from small_classifier import ROWS, Trained, make_release
@@ -240,32 +239,3 @@ def test_a_pipeline_that_never_fits_is_told_so(
         status, body = health(small, "/load/apple", "POST")
         assert status == 507 and "MiB more than the memory budget of 1 MiB" in json.loads(body)["error"]
         assert evicted(small) == ["apple"] and health(small, "/ready")[0] == 200
-
-
-def test_an_older_release_leaves_with_its_own_steps_and_comes_back_beside_the_one_that_serves(
-    folder: Path, spawn_conch: SpawnConch, make_module_settings: MakeSettings, wait_until: WaitUntil
-) -> None:
-    repository = folder / "releases" / "repository"
-    repository.mkdir(parents=True)
-    releases = {
-        str(number): make_release(repository, "mood", labels, strength, number)
-        for number, labels, strength in ((1, ("cat", "dog"), 1.0), (2, ("red", "blue"), 9.0))
-    }
-    free = make_module_settings(folder / "releases", repository, golden_interval_s=0.3, memory_hold_s=HOLD_S)
-    tight = with_budget(
-        free,
-        lambda stub: (stub.model, stub.version) in {("mood_model", "1"), ("mood_labels", "1")},
-        spawn_conch,
-        folder / "log-free",
-    )
-    with served(spawn_conch, tight, folder / "log-releases"):
-        await_all_well(tight)
-        control = Control(f"127.0.0.1:{tight.http_port}", key_path(tight).read_text())
-        with Callers(address(tight), [asking({"mood": releases["2"]}, "mood")], CALLERS) as callers:
-            wait_until(lambda: "mood-v1" in evicted(tight), "the older one leaves")
-            wait_until(lambda: control.ready_versions("mood_model") == [2], "its steps leave")
-            with Client(address(tight), loader=loader(tight)) as client:
-                answer = client.infer("mood", version=1, features=ROWS[0])
-            assert (answer.version, set(answer["label"])) == ("1", set(releases["1"].labels))
-            assert control.ready_versions("mood_model") == [1, 2]
-        assert callers.seen.refused == [] and callers.seen.lost == []
