@@ -252,7 +252,7 @@ def _judge_tables(repository: Path, start_triton: StartTriton) -> dict[str, Verd
         list(pool.map(judged, together))
     for case in (case for case in together if case.name not in refusals):
         # Not the server of before, which may be about to end: whoever gives no verdict on this one ends it alone.
-        judge = Judge(start_triton(repository, models=sorted(shared)))
+        judge = _new_judge(repository, sorted(shared), start_triton)
         refusals[case.name] = judge.refusal(case.name, asked=case.asked)
     for case in (case for case in CASES.values() if case.alone):
         refusals[case.name] = _end_of(case, repository, start_triton)
@@ -261,6 +261,14 @@ def _judge_tables(repository: Path, start_triton: StartTriton) -> dict[str, Verd
         name: Verdict(refusals[name], [each for each in errors if _model_of(each, repository) in case.models])
         for name, case in CASES.items()
     }
+
+
+def _new_judge(repository: Path, models: Sequence[str], start_triton: StartTriton) -> Judge:
+    """One of many starts beside other servers ended at once, with a descriptor that gRPC found closed."""
+    try:
+        return Judge(start_triton(repository, models=models))
+    except ServerFailed:
+        return Judge(start_triton(repository, models=models))
 
 
 def _judge_examples(repository: Path, start_triton: StartTriton) -> dict[str, Verdict]:
