@@ -12,7 +12,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,10 @@ from conch_tools.new.questions import answers
 from conch_tools.new.run import new_pipeline
 from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.settings import Settings
+from image_questions import Ask, as_concurrent_singles, in_batches, one_request
 
 TASK = "image-classification"
 TOLERANCE = 1e-3
-CALLERS = 16
-BATCH = 7
 LABELS = ("cat", "dog", "naïve café", "tree, oak", "東京")
 NAMES: dict[str, Any] = {
     "id2label": dict(enumerate(LABELS)),
@@ -244,25 +243,6 @@ def best(scores: Mapping[str, float]) -> str:
     return next(iter(scores))
 
 
-def one_request(client: Client, name: str, images: Sequence[bytes]) -> list[dict[str, float]]:
-    """Scores by label of each image."""
-    answer = client.infer(name, inputs={"image": np.array([[image] for image in images], dtype=np.object_)})
-    return [
-        dict(zip(labels, scores, strict=True))
-        for labels, scores in zip(answer["label"].tolist(), answer["score"].tolist(), strict=True)
-    ]
-
-
-def in_batches(client: Client, name: str) -> list[dict[str, float]]:
-    starts = range(0, len(IMAGES), BATCH)
-    return [answer for start in starts for answer in one_request(client, name, IMAGES[start : start + BATCH])]
-
-
-def as_concurrent_singles(client: Client, name: str) -> list[dict[str, float]]:
-    with ThreadPoolExecutor(CALLERS) as callers:
-        return [answer for (answer,) in callers.map(lambda image: one_request(client, name, [image]), IMAGES)]
-
-
 @pytest.fixture(scope="module")
 def expected(folders: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
     """Of each family, what transformers' own pipeline says of each image."""
@@ -282,9 +262,9 @@ def test_labels_and_scores_are_those_of_transformers(
     client: Client,
     expected: Mapping[str, list[dict[str, float]]],
     name: str,
-    ask: Callable[[Client, str], list[dict[str, float]]],
+    ask: Ask,
 ) -> None:
-    answered = ask(client, name)
+    answered = ask(client, name, IMAGES)
     assert list(map(best, answered)) == list(map(best, expected[name]))
     for scores, wanted in zip(answered, expected[name], strict=True):
         assert scores == pytest.approx(wanted, abs=TOLERANCE)

@@ -29,6 +29,7 @@ from conch_tools.new.questions import answers
 from conch_tools.new.run import new_pipeline
 from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.settings import Settings
+from image_questions import one_request
 
 pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow: the extra `tensorflow`")
 
@@ -125,12 +126,7 @@ def test_scores_of_rows_are_tensorflows(served: Served, folder: Path) -> None:
 
 def test_scores_of_images_are_tensorflows_whose_own_softmax_is_not_done_twice(served: Served, folder: Path) -> None:
     raw = [png(image) for image in pictures()]
-    answer = served.client.infer("photos", inputs={"image": np.array([[each] for each in raw], dtype=np.object_)})
-    found = [
-        dict(zip(labels, scores, strict=True))
-        for labels, scores in zip(answer["label"].tolist(), answer["score"].tolist(), strict=True)
-    ]
-    scores = [[each[name] for name in FLOWERS] for each in found]
+    scores = [[each[name] for name in FLOWERS] for each in one_request(served.client, "photos", raw)]
     np.testing.assert_allclose(scores, np.load(folder / "images.npy"), atol=1e-5)
     config = (served.settings.repository / "photos_labels" / "config.pbtxt").read_text()
     assert 'key: "activation" value { string_value: "none" }' in config

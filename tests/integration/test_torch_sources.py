@@ -10,8 +10,7 @@ import io
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,13 @@ from conch_tools.new.questions import answers
 from conch_tools.new.run import new_pipeline
 from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.settings import Settings
+from image_questions import Ask, as_concurrent_singles, in_batches, one_request
 from torch_sources import NETWORK, asked_here, save_traced, write_archive
 
 MakeSettings = Callable[..., Settings]
 SpawnConch = Callable[..., "subprocess.Popen[str]"]
 LIMIT_S = 120
 TOLERANCE = 1e-3
-CALLERS = 8
 LABELS = ["daisy", "rose, red", "東京", "tulip", "weed"]
 SIZES = ((57, 90), (301, 64), (257, 225))
 """Width and height; resized, the margins of some have half a pixel."""
@@ -150,34 +149,13 @@ def softmax(logits: torch.Tensor) -> npt.NDArray[np.float32]:
     return np.asarray(torch.softmax(logits, dim=1).detach().numpy())
 
 
-def by_label(client: Client, name: str, images: Sequence[bytes]) -> list[dict[str, float]]:
-    answer = client.infer(name, inputs={"image": np.array([[image] for image in images], dtype=np.object_)})
-    return [
-        dict(zip(labels, scores, strict=True))
-        for labels, scores in zip(answer["label"].tolist(), answer["score"].tolist(), strict=True)
-    ]
-
-
-def in_batches(client: Client, name: str) -> list[dict[str, float]]:
-    return [
-        answer for start in range(0, len(IMAGES), 7) for answer in by_label(client, name, IMAGES[start : start + 7])
-    ]
-
-
-def as_concurrent_singles(client: Client, name: str) -> list[dict[str, float]]:
-    with ThreadPoolExecutor(CALLERS) as callers:
-        return [answer for (answer,) in callers.map(lambda image: by_label(client, name, [image]), IMAGES)]
-
-
 @pytest.mark.parametrize("ask", [in_batches, as_concurrent_singles])
 @pytest.mark.parametrize("name", ["photos", "archived"])
-def test_labels_and_scores_of_images_are_those_of_the_network(
-    served: Served, name: str, ask: Callable[[Client, str], list[dict[str, float]]]
-) -> None:
+def test_labels_and_scores_of_images_are_those_of_the_network(served: Served, name: str, ask: Ask) -> None:
     with torch.no_grad():
         expected = softmax(served.network(torch.from_numpy(np.stack([pixels(image) for image in IMAGES]))))
     assert len(set(expected.argmax(axis=1))) >= 3
-    for scores, wanted in zip(ask(served.client, name), expected, strict=True):
+    for scores, wanted in zip(ask(served.client, name, IMAGES), expected, strict=True):
         assert scores == pytest.approx(dict(zip(LABELS, wanted.tolist(), strict=True)), abs=TOLERANCE)
         assert next(iter(scores)) == LABELS[int(wanted.argmax())]
 
@@ -189,7 +167,7 @@ def test_torchscript_sees_the_pixels_that_a_preprocessor_config_says(served: Ser
     raw = io.BytesIO()
     image.save(raw, "PNG")
     resized = np.asarray(image.resize((42, 28), Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1) * 0.01
-    (scores,) = by_label(served.client, "scripted", [raw.getvalue()])
+    (scores,) = one_request(served.client, "scripted", [raw.getvalue()])
     with torch.no_grad():
         wanted = softmax(served.network(torch.from_numpy(resized[None])))[0]
     assert [scores[f"class_{index}"] for index in range(5)] == pytest.approx(wanted.tolist(), abs=TOLERANCE)
