@@ -20,6 +20,7 @@ from conch_tools.pipelines import load_pipeline, load_pipelines, models_of
 from conch_tools.server import EmbeddedServer
 from conch_tools.settings import Settings
 from small_text_models import FAMILIES, POSITIONS, SENTENCES, save_small_model
+from workers_here import one_after_the_other
 
 StartTriton = Callable[..., EmbeddedServer]
 
@@ -64,7 +65,7 @@ def repository(sources: Mapping[str, Path], tmp_path_factory: pytest.TempPathFac
     settings.repository.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         # A process of its own for each, which saves memory, would spend its time on importing torch.
-        patch.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+        patch.setattr(run, "in_workers", one_after_the_other)
         for name, source in sources.items():
             run.new_pipeline(settings, answers(name, {"task": "text-classification", "source": str(source)}, None))
     assert sorted(build(settings, load_pipelines(settings.repository), lambda line: None)) == sorted(MODELS)

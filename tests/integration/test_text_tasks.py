@@ -29,6 +29,7 @@ from conch_tools.step_kit import Step, StepRepository
 from conch_tools.step_kit.fuzzing import fuzz_step, requests_of
 from conch_tools.step_kit.model_folder import read_config
 from small_text_models import POSITIONS, SENTENCES, save_small_model
+from workers_here import one_after_the_other
 
 StartTriton = Callable[..., EmbeddedServer]
 
@@ -87,7 +88,7 @@ def settings(sources: Mapping[str, Path], tmp_path_factory: pytest.TempPathFacto
     settings.repository.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         # A process of its own for each, which saves memory, would spend its time on importing torch.
-        patch.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+        patch.setattr(run, "in_workers", one_after_the_other)
         for name, source in sources.items():
             told = {"task": MODELS[name][0], "source": str(source)}
             run.new_pipeline(settings, answers(name, told, None))

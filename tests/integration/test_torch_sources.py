@@ -34,6 +34,7 @@ from conch_tools.pipelines import load_pipelines, models_of
 from conch_tools.settings import Settings
 from image_questions import Ask, as_concurrent_singles, in_batches, one_request
 from torch_sources import NETWORK, asked_here, save_traced, write_archive
+from workers_here import one_after_the_other
 
 MakeSettings = Callable[..., Settings]
 SpawnConch = Callable[..., "subprocess.Popen[str]"]
@@ -133,7 +134,7 @@ def served(
         with pytest.MonkeyPatch.context() as here:
             # The others are added in this process: torch is here already, and a build asks them apart.
             here.syspath_prepend(str(folder))
-            here.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+            here.setattr(run, "in_workers", one_after_the_other)
             here.setattr(networks, "ask_apart", asked_here(tmp_path_factory))
             new("archived", "image-classification", str(folder / "archived.mar"), trusted=True)
             small = str(folder / "preprocessor_config.json")

@@ -32,6 +32,7 @@ from conch_tools.releases.folders import pipelines_named
 from conch_tools.samples import ask
 from conch_tools.settings import Settings
 from conch_tools.verify import verify
+from workers_here import one_after_the_other
 
 from .conftest import MakeSettings, StartTriton
 
@@ -44,7 +45,7 @@ BATCH = 16
 def digits(tmp_path: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> Configure:
     """A repository with `digits`, built as it is, and variants in its pipeline.toml."""
     # A process of its own, which saves memory, would spend its time on importing torch.
-    monkeypatch.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+    monkeypatch.setattr(run, "in_workers", one_after_the_other)
 
     def configure(variants: str, gate: str) -> Settings:
         for folder in Settings().repository.glob("digits*"):

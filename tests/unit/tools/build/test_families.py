@@ -19,6 +19,7 @@ from conch_tools.pipelines import Task, load_pipeline
 from conch_tools.settings import Settings
 from conch_tools.step_kit import Request, StepRepository
 from small_text_models import FAMILIES, save_small_model
+from workers_here import one_after_the_other
 
 EVERY = 4
 """Of the corpus, to save time."""
@@ -54,7 +55,7 @@ class InThisProcess:
 def test_it_answers_as_its_library_does(
     family: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+    monkeypatch.setattr(run, "in_workers", one_after_the_other)
     settings = Settings(repository=tmp_path / "repository", state=tmp_path / "state")
     settings.repository.mkdir()
     head, labels = HEADS[task]

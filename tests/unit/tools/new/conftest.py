@@ -8,6 +8,7 @@ import pytest
 
 from conch_tools.new import run
 from conch_tools.settings import Settings
+from workers_here import one_after_the_other
 
 
 @pytest.fixture
@@ -23,4 +24,4 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker process would be asked is done here: importing torch in another takes longer than the test."""
-    monkeypatch.setattr(run, "in_workers", lambda work, jobs: [(name, work(*each)) for name, each in jobs.items()])
+    monkeypatch.setattr(run, "in_workers", one_after_the_other)
