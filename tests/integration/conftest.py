@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -160,6 +161,19 @@ def spawn_conch() -> SpawnConch:
             )
 
     return spawn
+
+
+@contextmanager
+def conch_serve(
+    spawn_conch: SpawnConch, settings: Settings, log: Path, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A `conch serve`, started but perhaps not ready yet, that is ended with the block."""
+    process = spawn_conch("serve", *arguments, settings=settings, log=log)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
 
 
 @pytest.fixture

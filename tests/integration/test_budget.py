@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,8 @@ from conch_tools.server.record import ServerRecord
 from conch_tools.server.stubs import Stub, Stubs
 from conch_tools.settings import Settings
 from small_classifier import ROWS, Trained, make_release
+
+from .conftest import conch_serve
 
 MakeSettings = Callable[..., Settings]
 SpawnConch = Callable[..., "subprocess.Popen[str]"]
@@ -64,7 +65,7 @@ def settings(
 
 def with_budget(free: Settings, leaves: Callable[[Stub], bool], spawn_conch: SpawnConch, log: Path) -> Settings:
     """With room for all but half of what some processes take, as it is measured here and now."""
-    with served(spawn_conch, free, log) as process:
+    with conch_serve(spawn_conch, free, log) as process:
         await_all_well(free)
         server = tritonserver_of(process.pid)
         assert server is not None
@@ -83,18 +84,8 @@ def log(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(settings: Settings, log: Path, spawn_conch: SpawnConch) -> Iterator[Settings]:
     """A `conch serve` within that budget."""
-    with served(spawn_conch, settings, log):
+    with conch_serve(spawn_conch, settings, log):
         yield settings
-
-
-@contextmanager
-def served(spawn_conch: SpawnConch, settings: Settings, log: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = spawn_conch("serve", *arguments, settings=settings, log=log)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 def await_all_well(settings: Settings) -> None:
@@ -233,7 +224,7 @@ def test_a_pipeline_that_never_fits_is_told_so(
     small = make_module_settings(
         folder / "small", settings.repository, golden_interval_s=0.2, memory_hold_s=0.2, memory_budget_mib=1
     )
-    with served(spawn_conch, small, folder / "log-small", "--only", "apple"):
+    with conch_serve(spawn_conch, small, folder / "log-small", "--only", "apple"):
         await_all_well(small)
         wait_until(lambda: evicted(small) == ["apple"], "it leaves")
         status, body = health(small, "/load/apple", "POST")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from conch_tools.locks import only_one
 from conch_tools.pipelines import load_pipeline
 from conch_tools.server.record import ServerRecord, key_path, load_lock_path
 from conch_tools.settings import Settings
+
+from .conftest import conch_serve
 
 AddModel = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
@@ -46,12 +47,8 @@ def server(
     for manifest in (folder / "repository").glob("*/1/manifest.json"):
         manifest.unlink()
     settings = make_module_settings(folder, folder / "repository", golden_interval_s=1.0)
-    process = spawn_conch("serve", settings=settings, log=folder / "log")
-    try:
+    with conch_serve(spawn_conch, settings, folder / "log"):
         yield settings
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 @pytest.fixture

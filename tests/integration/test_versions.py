@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -22,6 +21,8 @@ from conch_tools.server.ports import free_ports
 from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.settings import Settings
 from small_classifier import ROWS, Trained, make_release
+
+from .conftest import conch_serve
 
 MakeSettings = Callable[..., Settings]
 SpawnConch = Callable[..., "subprocess.Popen[str]"]
@@ -50,12 +51,8 @@ def server(
 ) -> Iterator[Settings]:
     """A `conch serve` over the first release."""
     settings = make_module_settings(folder, folder / "repository", golden_interval_s=0.5)
-    process = spawn_conch("serve", settings=settings, log=folder / "log")
-    try:
+    with conch_serve(spawn_conch, settings, folder / "log"):
         yield settings
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 class Answers:
