@@ -18,12 +18,8 @@ from conch_tools.settings import Settings
 def versions(settings: Settings, names: Sequence[str]) -> list[dict[str, Any]]:
     """One entry a release, oldest first. Raises RepositoryError for a pipeline that is not there."""
     serving = _Serving(settings)
-    return [
-        _described(pipeline, release, serving)
-        for pipeline in load_pipelines(settings.repository, names)
-        if not names or pipeline.name in names
-        for release in releases_of(pipeline)
-    ]
+    wanted = [each for each in load_pipelines(settings.repository, names) if not names or each.name in names]
+    return [described for pipeline in wanted for described in _described(pipeline, serving)]
 
 
 class _Serving:
@@ -41,14 +37,17 @@ class _Serving:
         return []
 
 
-def _described(pipeline: Pipeline, release: Release, serving: _Serving) -> dict[str, Any]:
+def _described(pipeline: Pipeline, serving: _Serving) -> list[dict[str, Any]]:
+    releases, pinned = releases_of(pipeline), is_pinned(pipeline.folder / CONFIG)
+    return [_of_one(pipeline, each, serving, pinned, latest=each is releases[-1]) for each in releases]
+
+
+def _of_one(pipeline: Pipeline, release: Release, serving: _Serving, pinned: bool, latest: bool) -> dict[str, Any]:
     served = [name for name in (pipeline.name, release.name) if release.number in serving.versions_of(name)]
-    newest = releases_of(pipeline)[-1].number == release.number
-    pinned = is_pinned(pipeline.folder / CONFIG)
     return {
         "pipeline": pipeline.name,
         "version": release.number,
-        "latest": newest,
+        "latest": latest,
         "pinned": pinned and pipeline.name in served,
         "served_as": served,
         "built": release.manifest.get("built"),

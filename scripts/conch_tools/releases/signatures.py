@@ -37,8 +37,9 @@ def sign(key_file: Path, pipelines: Sequence[Pipeline]) -> list[Release]:
     key = keys().private_key(key_file)
     signed = []
     for pipeline in pipelines:
-        for release in releases_of(pipeline):
-            for problem in _differences(pipeline, release):
+        releases = releases_of(pipeline)
+        for release in releases:
+            for problem in _differences(pipeline, release, newest=release is releases[-1]):
                 raise RepositoryError(f"`{pipeline.name}` is not signed: {problem}")
             signature = key.sign(_content(release))
             write_whole(release.folder / SIGNATURE_NAME, base64.b64encode(signature).decode() + "\n")
@@ -72,7 +73,7 @@ def _problems(settings: Settings, pipeline: Pipeline, is_signed: IsSigned) -> It
     for release in releases:
         if problem := _unsigned(release, is_signed):
             yield problem
-        yield from _differences(pipeline, release)
+        yield from _differences(pipeline, release, newest=release is releases[-1])
     for step in pipeline.models:
         strangers = set(version_numbers(repository / step)) - {release.steps.get(step) for release in releases}
         if strangers:
@@ -101,7 +102,7 @@ def _content(release: Release) -> bytes:
     return SIGNED_AS + (release.folder / MANIFEST_NAME).read_bytes()
 
 
-def _differences(pipeline: Pipeline, release: Release) -> Iterator[str]:
+def _differences(pipeline: Pipeline, release: Release, newest: bool) -> Iterator[str]:
     """What is not as a release's manifest says. The configurations of steps are those of the newest release, which all
     share."""
     repository = pipeline.folder.parent
@@ -113,7 +114,6 @@ def _differences(pipeline: Pipeline, release: Release) -> Iterator[str]:
     for folder in folders:
         if problem := problem_of(folder):
             yield problem
-    newest = releases_of(pipeline)[-1].number == release.number
     for step, about in release.manifest["steps"].items():
         if sha256_of(repository / step / str(about["version"]) / MANIFEST_NAME) != about["manifest"]:
             yield f"the manifest of `{step}` {about['version']} is not the one that {manifest} names"
