@@ -300,9 +300,9 @@ def release_folders(repository: Path) -> dict[str, Path]:
     return {path.name: path for _, _, path in sorted(found)}
 
 
-def releases_served_of(repository: Path, pipeline: str) -> list[str]:
-    """The names of a pipeline's releases that are served under their numbers, oldest first."""
-    return [name for name in release_folders(repository) if name.rpartition(RELEASE_MARK)[0] == pipeline]
+def releases_served_of(pipeline: str, numbered: Iterable[str]) -> list[str]:
+    """The names of a pipeline's releases among those of `release_folders`, oldest first."""
+    return [name for name in numbered if name.rpartition(RELEASE_MARK)[0] == pipeline]
 
 
 def release_name(pipeline: str, number: int) -> str:
@@ -386,7 +386,7 @@ def load_pipelines(repository: Path, only: Sequence[str] = (), *, releases: bool
                 _require_known(used, folders, f"{repository}, which {folders[name] / PIPELINE_FILE} `uses`")
             waiting.extend(pipelines[name].uses)
             if releases:
-                waiting.extend(releases_served_of(repository, name))
+                waiting.extend(releases_served_of(name, numbered))
     uses = {name: pipeline.uses for name, pipeline in pipelines.items()}
     for name in uses:
         if circle := circle_of_uses(name, uses):

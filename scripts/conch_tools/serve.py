@@ -60,9 +60,10 @@ def serving(
     require_ports(settings)
     require_health_port(settings)
     require_repository(settings)
-    models = served_models(settings, only)
+    pipelines = served_pipelines(settings, only)
+    models = served_models(settings, pipelines)
     require_sound(settings, models)
-    require_signed(settings, served_pipelines(settings, only))
+    require_signed(settings, pipelines)
     options = ServerOptions(settings, models=models, auto_complete=needs_auto_complete(settings), on_log=on_log)
     try:
         with signals_raise_stopped(), EmbeddedServer(options) as server, _recorded(server, settings):
@@ -94,12 +95,11 @@ def served_pipelines(settings: Settings, only: Sequence[str]) -> list[Pipeline]:
     return [as_served(each, settings.profile) for each in load_pipelines(settings.repository, only, releases=True)]
 
 
-def served_models(settings: Settings, only: Sequence[str]) -> list[str]:
+def served_models(settings: Settings, pipelines: Sequence[Pipeline]) -> list[str]:
     """What Triton is told to load: the pipelines with their steps; a repository without pipelines whole.
 
     By their names even then, because Triton's own "all" takes hidden folders for models.
     """
-    pipelines = served_pipelines(settings, only)
     return models_of(pipelines) if pipelines else [path.name for path in visible_folders(settings.repository)]
 
 

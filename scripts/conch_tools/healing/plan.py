@@ -46,29 +46,32 @@ def plan(
 ) -> Plan:
     """What to do for these models or pipelines. Raises SettingsError for a name that is neither in the server nor a
     pipeline of the repository."""
-    there = {**pipeline_folders(repository), **release_folders(repository)}
+    numbered = release_folders(repository)
+    there = {**pipeline_folders(repository), **numbered}
     # A step alone would not be switched to.
     names = [
-        owner if (owner := owner_of(name, there)) and releases_served_of(repository, owner) else name for name in names
+        owner if (owner := owner_of(name, there)) and releases_served_of(owner, numbered) else name for name in names
     ]
     named = [name for name in names if name in there]
     for name in names:
         if name not in there and name not in loaded:
             raise SettingsError(f"the server does not serve `{name}`: start it again with what is new")
-    numbered = [each for name in named for each in releases_served_of(repository, name)]
+    beside = {name: releases_served_of(name, numbered) for name in named}
     # What lies no more in the repository cannot be asked as it says there.
     kept = [name for name in with_health if name in there]
-    served = pipelines_named(repository, list(dict.fromkeys([*kept, *named, *numbered])), profile)
+    served = pipelines_named(
+        repository, list(dict.fromkeys([*kept, *named, *(each for name in named for each in beside[name])])), profile
+    )
     pipelines = {each.name: each for each in served}
     wanted: list[str] = []
     for name in names:
-        wanted += [*pipelines[name].models, *releases_served_of(repository, name), name] if name in named else [name]
+        wanted += [*pipelines[name].models, *beside[name], name] if name in named else [name]
     models = sorted(dict.fromkeys(wanted), key=lambda name: _rank(name, pipelines, loaded))
     needs = Needs(served)
     releases = {}
     for name in named:
         release = current_release(pipelines[name])
-        if release is not None and releases_served_of(repository, name):
+        if release is not None and beside[name]:
             releases[name] = (release.number, release.steps)
     return Plan(
         models,

@@ -14,6 +14,7 @@ from conch_tools.serve import (
     require_repository,
     require_sound,
     served_models,
+    served_pipelines,
 )
 from conch_tools.settings import Settings
 
@@ -45,13 +46,18 @@ def add_model(repository: Path, name: str, files: str = "config.pbtxt") -> None:
 def test_pipelines_are_served_by_name_and_a_repository_without_any_whole(tmp_path: Path) -> None:
     for name in ("sad", "glad", ".git"):
         add_model(tmp_path, name)
-    assert served_models(settings_for(tmp_path), []) == ["glad", "sad"]
+
+    def models(*only: str) -> list[str]:
+        settings = settings_for(tmp_path)
+        return served_models(settings, served_pipelines(settings, only))
+
+    assert models() == ["glad", "sad"]
     add_model(tmp_path, "mood", "pipeline.toml")
     add_model(tmp_path, "moon", "pipeline.toml")
-    assert served_models(settings_for(tmp_path), []) == ["mood", "moon"]
-    assert served_models(settings_for(tmp_path), ["moon"]) == ["moon"]
+    assert models() == ["mood", "moon"]
+    assert models("moon") == ["moon"]
     with pytest.raises(RepositoryError, match="did you mean `moon`"):
-        served_models(settings_for(tmp_path), ["mooon"])
+        models("mooon")
 
 
 def test_only_what_is_served_must_be_sound(tmp_path: Path) -> None:
