@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class Staged:
     def _shared(self, model: str) -> Path | None:
         """The version folder that other releases have of a step without files of its own; None of any other step."""
         kept = self.pipeline.folder.parent / model
-        if _listed(self.version(model)) or not (newest := kept / newest_version(kept)).is_dir():
+        if any(_files(self.version(model))) or not (newest := kept / newest_version(kept)).is_dir():
             return None
         try:
             return None if listed_files(newest / MANIFEST_NAME) else newest
@@ -176,12 +176,16 @@ def is_current(pipeline: Pipeline, fingerprint: str) -> bool:
     return bool(newest.manifest.get("fingerprint") == fingerprint)
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """A version folder's files, but for its manifest."""
+    return (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_NAME)
+
+
 def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    """A version folder's files, as its manifest records them."""
+    """The same, as the manifest records them."""
     return {
         path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST_NAME
+        for path in sorted(_files(folder))
     }
 
 
