@@ -20,7 +20,7 @@ from conch_tools.build.apart import ask_apart
 from conch_tools.build.sources import source_file
 from conch_tools.build.torchserve import ENDING, Archive, BadArchive
 from conch_tools.errors import BuildError
-from conch_tools.pipelines import Pipeline
+from conch_tools.pipelines import Pipeline, Source
 
 OF_TORCH, OF_TENSORFLOW = "conch_tools.build.torch_apart", "conch_tools.build.tensorflow_apart"
 SAVED_MODEL = "saved_model.pb"
@@ -64,7 +64,7 @@ def read_network(pipeline: Pipeline, shape: Sequence[int] | None, given: str, an
     `shape` is that of a row, None where the network tells how many columns it takes; `taking` says in a refusal what a
     row is. Raises BuildError for a source that is no network, and for one that does not take such rows.
     """
-    module = OF_TENSORFLOW if is_saved_model(pipeline) else OF_TORCH
+    module = OF_TENSORFLOW if is_saved_model(pipeline.source, pipeline.folder) else OF_TORCH
     request = {**_named(pipeline), "shape": shape, "taking": taking}
     # All at once: a process that has loaded torch is the dearest part.
     told, _, graph = ask_apart(pipeline.name, module, {**request, "graph": {"given": given, "answer": answer}})
@@ -75,17 +75,19 @@ def read_network(pipeline: Pipeline, shape: Sequence[int] | None, given: str, an
 def is_network(pipeline: Pipeline) -> bool:
     """Whether the source is a function or a file of PyTorch's, or a SavedModel."""
     file = pipeline.source.file
-    return (
-        is_saved_model(pipeline)
-        or pipeline.source.module is not None
-        or (file is not None and file.suffix in (*TORCHSCRIPT, ENDING))
-    )
+    return names_no_classes(pipeline.source, pipeline.folder) or (file is not None and file.suffix == ENDING)
 
 
-def is_saved_model(pipeline: Pipeline) -> bool:
-    """Whether the source is a folder of TensorFlow's."""
-    folder = pipeline.source.folder
-    return folder is not None and (pipeline.folder / folder / SAVED_MODEL).is_file()
+def names_no_classes(source: Source, beside: Path = Path()) -> bool:
+    """Whether a source, whose relative paths start at a folder, is a network alone: all but an archive, whose maker
+    put the names of its classes in."""
+    is_scripted = source.file is not None and source.file.suffix in TORCHSCRIPT
+    return source.module is not None or is_scripted or is_saved_model(source, beside)
+
+
+def is_saved_model(source: Source, beside: Path = Path()) -> bool:
+    """Whether a source, whose relative paths start at a folder, is a folder of TensorFlow's."""
+    return source.folder is not None and (beside / source.folder / SAVED_MODEL).is_file()
 
 
 def trusted_archive(pipeline: Pipeline) -> Archive:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
+from conch_tools.build.networks import names_no_classes
 from conch_tools.deployment import Application, Environment, Load, Priority, sized
 from conch_tools.errors import SettingsError
 from conch_tools.new.layouts import LAYOUTS
 from conch_tools.new.run import Answers
 from conch_tools.new.source import source_named
-from conch_tools.new.told import CLASSIFIERS, class_names, names_classes, preprocessing_in
+from conch_tools.new.told import CLASSIFIERS, class_names, preprocessing_in
 from conch_tools.pipelines import Task
 
 Ask = Callable[[str, Sequence[str], str | None], str]
@@ -80,7 +81,7 @@ def answers(name: str, told: Mapping[str, str | None], ask: Ask | None, trusted:
 
 def _labels(task: Task, source: str, told: str | None, ask: Ask | None) -> list[str]:
     """Asked for only where the source does not name them."""
-    unknown = task in CLASSIFIERS and not names_classes(source_named(source))
+    unknown = task in CLASSIFIERS and names_no_classes(source_named(source))
     return class_names(_answer(LABELS, told, ask if unknown else None))
 
 

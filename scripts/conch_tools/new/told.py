@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from conch_tools.build.networks import SAVED_MODEL, TORCHSCRIPT
+from conch_tools.build.networks import is_saved_model, names_no_classes
 from conch_tools.build.torchvision_images import SETTINGS
 from conch_tools.errors import SettingsError
 from conch_tools.pipelines import Image, Pipeline, Source, Table, Task
@@ -20,16 +20,6 @@ LISTS = (".txt", ".json")
 """Ends of names that are a file's, whether it is there or not."""
 USUAL = "as most image classifiers of PyTorch's are measured; the source does not tell: compare it with its training"
 NUMBERED = "the source does not name its classes, so they are numbered: put names in their place"
-
-
-def names_classes(source: Source) -> bool:
-    """Whether a source names its classes, and says how its pixels are made."""
-    of_torch = source.module is not None or (source.file is not None and source.file.suffix in TORCHSCRIPT)
-    return not of_torch and not _is_saved_model(source)
-
-
-def _is_saved_model(source: Source) -> bool:
-    return source.folder is not None and (source.folder / SAVED_MODEL).is_file()
 
 
 def class_names(said: str) -> list[str]:
@@ -68,9 +58,10 @@ def preprocessing_in(said: str) -> dict[str, Any]:
 def tables_of(
     task: Task, source: Source, labels: Sequence[str], preprocessing: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The tables of pipeline.toml that say it. Raises SettingsError for what the source tells itself."""
+    """The tables of pipeline.toml that say it; the source's paths are absolute. Raises SettingsError for what it tells
+    itself."""
     of_images = task == "image-classification"
-    if names_classes(source) or task not in CLASSIFIERS:
+    if not names_no_classes(source) or task not in CLASSIFIERS:
         if labels:
             raise SettingsError("--labels: this source names its classes itself")
         if preprocessing is not None:
@@ -78,7 +69,7 @@ def tables_of(
         return {}
     if preprocessing is not None and not of_images:
         raise SettingsError(f"--preprocessing is about images, not about {task}")
-    if of_images and preprocessing is None and _is_saved_model(source):
+    if of_images and preprocessing is None and is_saved_model(source):
         raise SettingsError(
             "a SavedModel does not tell how an image becomes pixels, and there is no usual way: say --preprocessing, a "
             "preprocessor_config.json"
