@@ -41,18 +41,10 @@ class SentenceVectors(torch.nn.Module):
 
 
 def sentence_model(pipeline: Pipeline, folder: Path) -> Any:
-    """The whole as sentence-transformers loads it. Raises BuildError where it cannot."""
+    """The whole as sentence-transformers loads it: its encoder, then the layers behind it. Raises BuildError where it
+    cannot, and for a model that is more than an encoder with such layers."""
     from sentence_transformers import SentenceTransformer
 
-    try:
-        return SentenceTransformer(str(folder), device="cpu")
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as problem:
-        said = f"{type(problem).__name__}: {first_line(problem)}"
-        raise BuildError(pipeline.name, f"sentence-transformers cannot load {folder}: {said}") from problem
-
-
-def sentence_layers(pipeline: Pipeline, folder: Path) -> list[torch.nn.Module]:
-    """The layers behind the encoder. Raises BuildError for a model that is more than an encoder with such layers."""
     kinds = [ENCODER]
     if (folder / MODULES).is_file():
         kinds = [each["type"].rsplit(".", 1)[-1] for each in json.loads((folder / MODULES).read_text(encoding="utf-8"))]
@@ -63,7 +55,11 @@ def sentence_layers(pipeline: Pipeline, folder: Path) -> list[torch.nn.Module]:
             f"{folder} is made of {', '.join(kinds)}: what is built is a {ENCODER} with {', '.join(LAYERS)} behind it",
         )
     _require_no_prompt(pipeline, folder)
-    return list(sentence_model(pipeline, folder))[1:]
+    try:
+        return SentenceTransformer(str(folder), device="cpu")
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as problem:
+        said = f"{type(problem).__name__}: {first_line(problem)}"
+        raise BuildError(pipeline.name, f"sentence-transformers cannot load {folder}: {said}") from problem
 
 
 def sentence_limit(folder: Path) -> int | None:

@@ -21,7 +21,7 @@ from conch_tools.build.model_folder import require_no_code
 from conch_tools.build.quality import LabelAccuracy, Quality
 from conch_tools.build.ragged import export_ragged
 from conch_tools.build.reference import Item, Reference, StepAnswers, mixed_texts, text_items, texts_of
-from conch_tools.build.sentence import SentenceVectors, sentence_layers, sentence_model
+from conch_tools.build.sentence import SentenceVectors, sentence_model
 from conch_tools.build.sources import source_folder, token_positions
 from conch_tools.build.staging import Staged
 from conch_tools.errors import BuildError, first_line
@@ -37,7 +37,7 @@ class EmbeddingBuilder:
         self._pipeline = pipeline
         self._folder = source_folder(pipeline)
         self._tokenizer = step_tokenizer(pipeline, self._folder)
-        self._layers = sentence_layers(pipeline, self._folder)
+        self._source = sentence_model(pipeline, self._folder)
         # The tokens are taken without the head that some encoders have for their first one.
         self._encoder = source_model(pipeline, AutoModel, "encoder", unread="pooler")
         self._positions = token_positions(pipeline, self._encoder.config)
@@ -47,7 +47,7 @@ class EmbeddingBuilder:
         """Write the tokenizer and the encoder with its pooling."""
         stage_tokenizer(self._pipeline, self._tokenizer, staged)
         export_ragged(
-            SentenceVectors(self._encoder, self._layers),
+            SentenceVectors(self._encoder, list(self._source)[1:]),
             self._positions,
             "embedding",
             staged.version(self._pipeline.step("model")) / "model.onnx",
@@ -59,10 +59,9 @@ class EmbeddingBuilder:
 
     def reference(self, items: Sequence[Item]) -> Reference:
         """sentence-transformers' own answers, one text at a time."""
-        source = sentence_model(self._pipeline, self._folder)
-        source.max_seq_length = token_limit(self._pipeline)
+        self._source.max_seq_length = token_limit(self._pipeline)
         texts = _texts(items)
-        vectors = source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
+        vectors = self._source.encode(texts, batch_size=1, convert_to_numpy=True, show_progress_bar=False)
         later = [StepAnswers(self._pipeline.step("model"), {"embedding": list(vectors)})]
         return _reference(self._pipeline, "sentence-transformers", items, self._tokenizer, later)
 
