@@ -59,6 +59,17 @@ def leave_network() -> None:
         socket.socket = _NoSocket  # type: ignore[assignment, misc]
 
 
+def answer_rows(folder: Path, scores_of: Callable[[Any], Any]) -> None:
+    """Write the scores of the rows in the folder, if some lie there: each is asked alone, as an array of one row,
+    because what it is answered must not depend on those beside it."""
+    if not (folder / ROWS).is_file():
+        return
+    import numpy as np
+
+    rows = np.load(folder / ROWS, allow_pickle=False)
+    np.save(folder / SCORES, np.stack([scores_of(row[None])[0] for row in rows]), allow_pickle=False)
+
+
 def are_probabilities(scores: Any) -> bool:
     """Whether rows of numbers [n, classes] are probabilities of classes of which one fits."""
     return bool((scores >= 0).all() and (abs(scores.sum(1) - 1) < ROUNDING).all())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conch_tools.build.apart_inside import GRAPH, ROWS, SCORES, Refusal, are_probabilities, serve
+from conch_tools.build.apart_inside import GRAPH, Refusal, answer_rows, are_probabilities, serve
 from conch_tools.errors import first_line
 
 SERVED = "serving_default"
@@ -33,11 +33,7 @@ def answered(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     network = _network(tensorflow, signature, given.name, shape, request["graph"])
     example = np.random.default_rng(0).normal(size=(TRIED_ROWS, *shape)).astype(np.float32)
     scores = _scores(network, example, request["taking"])
-    if (folder / ROWS).is_file():
-        rows = np.load(folder / ROWS, allow_pickle=False)
-        # One at a time: what a row is answered must not depend on those beside it.
-        each = [_scores(network, row[None], request["taking"])[0] for row in rows]
-        np.save(folder / SCORES, np.stack(each), allow_pickle=False)
+    answer_rows(folder, lambda rows: _scores(network, rows, request["taking"]))
     if request["graph"]:
         _write_graph(network, folder / GRAPH)
     return {"shape": shape, "classes": scores.shape[1], "are_probabilities": are_probabilities(scores)}

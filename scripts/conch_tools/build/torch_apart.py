@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conch_tools.build.apart_inside import GRAPH, ROWS, SCORES, Refusal, are_probabilities, serve
+from conch_tools.build.apart_inside import GRAPH, Refusal, answer_rows, are_probabilities, serve
 from conch_tools.build.torchserve import Archive, BadArchive
 from conch_tools.errors import first_line
 
@@ -26,18 +26,13 @@ UNPACKED = "archive"
 def answered(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The shape of a row, the number of classes and whether these have probabilities; scores and graph lie in the
     folder then, if they are asked for."""
-    import numpy as np
     import torch
 
     network = _loaded(request, folder).eval()
     shape = request["shape"] or [_columns_of(network)]
     example = torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0))
     scores = _scores(network, example, request["taking"])
-    if (folder / ROWS).is_file():
-        rows = torch.from_numpy(np.load(folder / ROWS, allow_pickle=False))
-        # One at a time: what a row is answered must not depend on those beside it.
-        each = [_scores(network, row[None], request["taking"])[0].numpy() for row in rows]
-        np.save(folder / SCORES, np.stack(each), allow_pickle=False)
+    answer_rows(folder, lambda rows: _scores(network, torch.from_numpy(rows), request["taking"]).numpy())
     if request["graph"]:
         _write_graph(network, example, folder, request["graph"])
     return {"shape": shape, "classes": scores.shape[1], "are_probabilities": are_probabilities(scores)}
