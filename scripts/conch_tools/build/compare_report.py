@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from rich.console import Console
 from rich.table import Table
 
 from conch_tools.build.compare import AS_BUILT, Row
+from conch_tools.svg import INK, document, text
 
 WIDTH, BAR, GAP, LEFT, TOP = 720, 14, 26, 130, 64
 SPEEDS = (("speed_1", "batch 1", "#0b6bcb"), ("speed_32", "batch 32", "#b3541e"))
@@ -56,25 +56,18 @@ def speeds_drawn(rows: Sequence[Row], title: str) -> str:
     scale = (WIDTH - LEFT - 150) / most
     height = TOP + len(shown) * (2 * BAR + GAP) + 8
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif"'
-        ' font-size="12" fill="#24292f">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(12, 22, title, size=15),
-        *(_text(LEFT + 110 * number, 46, label, colour) for number, (_, label, colour) in enumerate(SPEEDS)),
+        text(12, 22, title, size=15),
+        *(text(LEFT + 110 * number, 46, label, fill=colour) for number, (_, label, colour) in enumerate(SPEEDS)),
     ]
     for number, row in enumerate(shown):
         y = TOP + number * (2 * BAR + GAP)
         refused = " (refused)" if row.problems else ""
-        parts.append(_text(12, y + BAR, row.name))
-        parts.append(_text(12, y + 2 * BAR, f"{(row.bytes or 0) / 1e6:.1f} MB{refused}", "#6e7781"))
+        parts.append(text(12, y + BAR, row.name))
+        parts.append(text(12, y + 2 * BAR, f"{(row.bytes or 0) / 1e6:.1f} MB{refused}", fill="#6e7781"))
         for place, (field, _, colour) in enumerate(SPEEDS):
             speed, top = getattr(row, field), y + place * BAR
             parts.append(f'<rect x="{LEFT}" y="{top}" width="{speed * scale:.1f}" height="{BAR - 2}" fill="{colour}"/>')
-            parts.append(_text(LEFT + speed * scale + 6, top + BAR - 3, f"{speed:.2f} x"))
+            parts.append(text(round(LEFT + speed * scale + 6, 1), top + BAR - 3, f"{speed:.2f} x"))
     one = LEFT + scale
-    parts.append(f'<line x1="{one:.1f}" y1="{TOP - 6}" x2="{one:.1f}" y2="{height - 8}" stroke="#24292f"/>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _text(x: float, y: float, words: str, fill: str = "#24292f", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y}" font-size="{size}" fill="{fill}">{escape(words)}</text>'
+    parts.append(f'<line x1="{one:.1f}" y1="{TOP - 6}" x2="{one:.1f}" y2="{height - 8}" stroke="{INK}"/>')
+    return document(WIDTH, height, parts)

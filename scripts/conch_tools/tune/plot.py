@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
+from conch_tools.svg import document, text
 from conch_tools.tune.figures import Traffic
 
 WIDTH, HEIGHT = 720, 440
@@ -24,19 +24,15 @@ def throughput_against_latency(curves: Mapping[str, Sequence[Traffic]], title: s
     across = _Axis(LEFT, WIDTH - RIGHT, max(point.p99_ms for point in points) * HEADROOM)
     up = _Axis(HEIGHT - BOTTOM, TOP, max(point.requests_per_s for point in points) * HEADROOM)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
-        ' font-size="12" fill="#24292f">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        _text(LEFT, 22, title, "start", size=15),
+        text(LEFT, 22, title, size=15),
         *_grid(across, up),
         *(
             part
             for number, (name, curve) in enumerate(curves.items())
             for part in _curve(name, curve, COLOURS[number % len(COLOURS)], number, across, up)
         ),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return document(WIDTH, HEIGHT, parts)
 
 
 class _Axis:
@@ -62,11 +58,11 @@ def _grid(across: _Axis, up: _Axis) -> list[str]:
     for value in across.ticks():
         parts += [
             _line(across.at(value), TOP, across.at(value), bottom),
-            _text(across.at(value), bottom + 18, f"{value:g}"),
+            text(across.at(value), bottom + 18, f"{value:g}", "middle"),
         ]
     for value in up.ticks():
-        parts += [_line(LEFT, up.at(value), end, up.at(value)), _text(LEFT - 8, up.at(value) + 4, f"{value:g}", "end")]
-    parts.append(_text((LEFT + end) / 2, HEIGHT - 14, "p99 latency, ms"))
+        parts += [_line(LEFT, up.at(value), end, up.at(value)), text(LEFT - 8, up.at(value) + 4, f"{value:g}", "end")]
+    parts.append(text((LEFT + end) / 2, HEIGHT - 14, "p99 latency, ms", "middle"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
         f'<text x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 {middle})">requests/s</text>'
@@ -80,16 +76,12 @@ def _curve(name: str, curve: Sequence[Traffic], colour: str, number: int, across
     parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
     for (x, y), point in zip(places, curve, strict=True):
         parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
-        parts.append(_text(x, y - 9 if number else y + 18, str(point.concurrency), fill=colour))
+        parts.append(text(x, y - 9 if number else y + 18, str(point.concurrency), "middle", fill=colour))
     left = LEFT + 200 * number
     parts.append(f'<circle cx="{left + 5}" cy="40" r="5" fill="{colour}"/>')
-    parts.append(_text(left + 16, 44, name, "start"))
+    parts.append(text(left + 16, 44, name))
     return parts
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="#e4e7eb"/>'
-
-
-def _text(x: float, y: float, words: str, anchor: str = "middle", size: int = 12, fill: str = "#24292f") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="{size}" fill="{fill}">{escape(words)}</text>'
