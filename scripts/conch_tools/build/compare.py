@@ -33,7 +33,7 @@ from conch_tools.build.workers import in_workers
 from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.check.repository import CONFIG
 from conch_tools.errors import BuildError
-from conch_tools.pipelines import Variant, load_pipeline, load_pipelines
+from conch_tools.pipelines import FIRST_VERSION, Variant, load_pipeline, load_pipelines
 from conch_tools.serve import Report
 from conch_tools.settings import Settings
 from conch_tools.tune.configs import as_json
@@ -85,7 +85,7 @@ def compare(settings: Settings, name: str, report: Report) -> list[Row]:
         staging = Path(folder)
         report(f"{name}: making {', '.join(get_args(Variant))}")
         ((_, material),) = in_workers(_stage_all, {name: (pipeline.folder, staging)})
-        version = staging / step / "1"
+        version = staging / step / FIRST_VERSION
         files = {AS_BUILT: "model.onnx"}
         files |= {each: variant_file(each) for each in get_args(Variant) if each not in material.refused}
         asked = {name: (material.reference, material.quality)}
