@@ -20,6 +20,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
+from conch_steps.onnx_backend.session import ort
 from conch_tools.pipelines import Variant
 
 Feeds = Sequence[Mapping[str, npt.NDArray[Any]]]
@@ -42,7 +43,8 @@ def variant_file(variant: Variant) -> str:
 
 
 def make_variant(variant: Variant, graph: Path, feeds: Feeds) -> Path:
-    """Write a variant of a graph beside it; returns its file. Raises what onnxruntime's tools raise."""
+    """Write a variant of a graph beside it; returns its file. Raises what onnxruntime's tools raise, and what it
+    raises itself of a file that they made and it does not load, which does not stay."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     target = graph.with_name(variant_file(variant))
@@ -52,6 +54,11 @@ def make_variant(variant: Variant, graph: Path, feeds: Feeds) -> Path:
         quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
         RECIPES[variant].make(prepared, target, feeds)
     _restore_interface(graph, target)
+    try:
+        ort.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    except Exception:
+        target.unlink()
+        raise
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +71,21 @@ def test_inputs_that_nothing_reads_stay_and_operator_sets_that_nothing_uses_go(g
     assert [each.name for each in made.graph.input] == ["x", "unread"]
     assert {each.domain for each in made.opset_import} == {node.domain for node in made.graph.node} | {""}
     assert all(each.version <= 21 for each in made.opset_import if not each.domain)
+
+
+def test_a_file_that_onnxruntime_makes_and_does_not_load_is_refused_and_does_not_stay(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name_all_alike(prepared: Path, target: Path, feeds: object) -> None:
+        model = onnx.load(str(prepared))
+        for node in model.graph.node:
+            node.name = "one"
+        onnx.save(model, str(target))
+
+    monkeypatch.setitem(RECIPES, "fp16", replace(RECIPES["fp16"], make=name_all_alike))
+    with pytest.raises(Exception, match="two nodes with same node name"):
+        make_variant("fp16", graph, [feed(4)])
+    assert [file.name for file in graph.parent.iterdir()] == ["model.onnx"]
 
 
 @pytest.mark.parametrize("variant", ["int8", "int8-calibrated"])
