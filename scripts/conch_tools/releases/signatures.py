@@ -33,7 +33,7 @@ SIGNED_AS = b"conch release manifest\n"
 
 def sign(key_file: Path, pipelines: Sequence[Pipeline]) -> list[Release]:
     """Sign every release of the pipelines; returns them. Raises SettingsError for a key that cannot be read, and
-    RepositoryError for files that are not what was built: nobody vouches for those."""
+    RepositoryError where nothing was built, and for files that are not what was built: nobody vouches for those."""
     key = keys().private_key(key_file)
     signed = []
     for pipeline in pipelines:
@@ -44,6 +44,8 @@ def sign(key_file: Path, pipelines: Sequence[Pipeline]) -> list[Release]:
             signature = key.sign(_content(release))
             write_whole(release.folder / SIGNATURE_NAME, base64.b64encode(signature).decode() + "\n")
             signed.append(release)
+    if not signed:
+        raise RepositoryError("nothing is signed, because nothing was built as a release yet: conch build")
     return signed
 
 

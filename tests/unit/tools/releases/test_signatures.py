@@ -149,3 +149,10 @@ def test_keys_that_cannot_be_used_are_told(settings: Settings, signed: Path, tmp
     with pytest.raises(SettingsError, match="is there already"):
         new_key(signed / "ours")
     assert (signed / "ours").stat().st_mode & 0o77 == 0
+
+
+def test_where_nothing_was_built_nothing_is_signed_and_that_is_said(settings: Settings, signed: Path) -> None:
+    for name in ("1", "2"):
+        shutil.rmtree(settings.repository / "mood" / name)
+    with pytest.raises(RepositoryError, match="nothing is signed, because nothing was built as a release yet"):
+        sign(signed / "ours", load_pipelines(settings.repository, ["mood"]))
