@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any
 
+from tqdm import tqdm
+
 from conch_tools.errors import BuildError
 
 
@@ -35,6 +37,12 @@ def of_rust() -> None:
 
 def of_a_library() -> None:
     raise RuntimeError("first line\nsecond line")
+
+
+def with_progress() -> None:
+    """As libraries show it, whether anybody looks or not."""
+    list(tqdm(range(2), disable=True))
+    raise BuildError("stars", "it shows how far it is, and ends")
 
 
 def run(work: Any, argument: Any) -> Any:

@@ -14,6 +14,7 @@ import pickle
 import re
 import signal
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,6 +23,8 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from conch_tools.errors import BuildError, ConchError, first_line, with_cure
 from conch_tools.lifeline import die_with_parent
@@ -132,6 +135,8 @@ def _begin(parent: int, started: SimpleQueue[Started]) -> None:
         os._exit(1)
     _started = started
     os.environ.update(ALONE)
+    # Its own lock is one for several processes, of which Python says on the screen that a killed one leaked it.
+    tqdm.set_lock(threading.RLock())
 
 
 def _done(outcome: Path, name: str, work: Callable[..., object], arguments: tuple[Any, ...]) -> None:

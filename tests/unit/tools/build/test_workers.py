@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import failing_jobs
 from conch_tools.build.workers import in_workers, ran_out_of_memory
 from conch_tools.errors import BuildError
 from failing_jobs import explained, greedy, killed, of_a_library, of_rust, run, slow
@@ -42,6 +47,22 @@ def test_the_job_is_named_whose_worker_was_killed() -> None:
     jobs = {"moons": (slow, 1), "stars": (killed, signal.SIGKILL)}
     with pytest.raises(BuildError, match="building `stars` failed: its process was killed"):
         list(in_workers(run, jobs))
+
+
+def test_a_job_that_shows_its_progress_and_fails_leaves_no_words_on_the_screen() -> None:
+    code = (
+        "from conch_tools.build.workers import in_workers\n"
+        "from failing_jobs import with_progress\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        list(in_workers(with_progress, {'stars': ()}))\n"
+        "    except Exception as problem:\n"
+        "        print(problem)\n"
+    )
+    path = {"PYTHONPATH": str(Path(failing_jobs.__file__).parent)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("building `stars` failed: it shows how far it is, and ends\n", "")
 
 
 @pytest.mark.parametrize(
