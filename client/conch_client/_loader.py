@@ -5,7 +5,9 @@ Not part of Triton: a supervisor beside it, such as Conch's, listens on an HTTP 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import logging
 import time
 from urllib.parse import quote
@@ -49,5 +51,12 @@ class Loader:
         if answer.status == http.client.OK:
             _log.warning("model `%s` is there after %.1f s", model, waited_s)
             return True
-        _log.warning("model `%s` is not there after %.1f s: %s", model, waited_s, said)
+        _log.warning("model `%s` is not there after %.1f s: %s", model, waited_s, _reason(said))
         return False
+
+
+def _reason(said: str) -> str:
+    """What an answer's JSON calls the error, in one line; of another answer all of it."""
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        said = str(json.loads(said)["error"])
+    return " ".join(said.split())

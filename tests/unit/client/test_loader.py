@@ -24,6 +24,7 @@ class Supervisor:
         self._gone = fake.models.pop("embed")
         self.asked: list[str] = []
         self.brings_back = True
+        self.said = b""
         supervisor = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +34,7 @@ class Supervisor:
                     supervisor._fake.models["embed"] = supervisor._gone
                 self.send_response(200 if supervisor.brings_back else 503)
                 self.end_headers()
+                self.wfile.write(supervisor.said)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -88,6 +90,16 @@ def test_one_that_does_not_come_back_is_what_the_server_says_it_is(fake: FakeTri
     with Client(fake.url) as plain, pytest.raises(ModelNotFound):
         plain.embed("abc")
     assert len(supervisor.asked) == 1, "a client without a loader asks for nothing"
+
+
+@pytest.mark.parametrize("said", [b'{\n  "error": "there is\\nno room"\n}\n', b"there is\nno room"])
+def test_why_one_does_not_come_back_is_told_in_a_line(
+    fake: FakeTriton, supervisor: Supervisor, caplog: pytest.LogCaptureFixture, said: bytes
+) -> None:
+    supervisor.brings_back, supervisor.said = False, said
+    with Client(fake.url, loader=supervisor.address) as client, pytest.raises(ModelNotFound, match="unknown model"):
+        client.embed("abc")
+    assert caplog.records[-1].getMessage().endswith(" s: there is no room")
 
 
 def test_a_loader_that_does_not_answer_changes_no_error(fake: FakeTriton, caplog: pytest.LogCaptureFixture) -> None:
