@@ -38,6 +38,7 @@ from conch_tools.pipelines import (
     newest_version,
 )
 from conch_tools.releases.folders import require_room
+from conch_tools.releases.listing import VARIANTS
 from conch_tools.serve import Report
 from conch_tools.server import EmbeddedServer, ServerOptions
 from conch_tools.server.own import own_settings
@@ -156,7 +157,7 @@ def _prove_and_promote(settings: Settings, builds: Sequence[StagedBuild], stagin
                     f"(worst difference {served.worst_difference:.1e}){said}"
                 )
     for name, variants in _proven_variants(settings, builds, pipelines, staging, report).items():
-        proven[name]["variants"] = variants
+        proven[name][VARIANTS] = variants
     for each in builds:
         each.staged.write_manifests(proven[each.staged.pipeline.name], fingerprint_of(each.staged.pipeline))
     for each in builds:

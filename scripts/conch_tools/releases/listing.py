@@ -14,6 +14,9 @@ from conch_tools.releases.folders import CONFIG, Release, releases_of
 from conch_tools.server.record import ServerRecord, key_path
 from conch_tools.settings import Settings
 
+VARIANTS = "variants"
+"""In a release's quality: the figures of each, by name."""
+
 
 def versions(settings: Settings, names: Sequence[str]) -> list[dict[str, Any]]:
     """One entry a release, oldest first. Raises RepositoryError for a pipeline that is not there."""
@@ -66,9 +69,19 @@ def in_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a release."""
     lines = []
     for each in found:
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in each["quality"].items())
+        measured = ((name, value) for name, value in each["quality"].items() if name != VARIANTS)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in measured)
         served = f"served as {', '.join(each['served_as'])}" if each["served_as"] else "not served"
         marks = [mark for mark in ("latest", "pinned") if each[mark]]
-        parts = (f"built {each['built']}", each["source"], figures, f"{each['bytes'] / 1e6:.1f} MB", served, *marks)
+        variants = ", ".join(f"variant {name}" for name in each["quality"].get(VARIANTS, ()))
+        parts = (
+            f"built {each['built']}",
+            each["source"],
+            figures,
+            variants,
+            f"{each['bytes'] / 1e6:.1f} MB",
+            served,
+            *marks,
+        )
         lines.append(f"{each['pipeline']} {each['version']}: {'; '.join(part for part in parts if part)}")
     return lines
