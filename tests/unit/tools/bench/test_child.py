@@ -79,6 +79,7 @@ def test_a_sleeping_service_ends_when_its_parent_is_killed(module: Path) -> None
 
 
 def running(module: str) -> list[int]:
-    """Our child processes that run a module."""
+    """Our child processes that run a module; what another test's process has left to be reaped runs none."""
     children = psutil.Process().children(recursive=True)
-    return [each.pid for each in children if module in each.cmdline()]
+    alive = (each for each in children if each.status() != psutil.STATUS_ZOMBIE)
+    return [each.pid for each in alive if module in each.cmdline()]
