@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from conch_steps.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from conch_tools.check.repository import PROFILES
 from conch_tools.errors import RepositoryError, SettingsError, in_words
 from conch_tools.files import write_json, write_whole
 from conch_tools.pipelines import (
@@ -124,15 +125,15 @@ def pinned_in_files(repository: Path, names: Sequence[str], version: str | None)
     """Have the pipelines served as one release, or with "latest" as their newest, from the block on; as before when it
     fails, and for no version. Raises RepositoryError for a release that is not there, or a file that cannot be written.
     """
-    files = [] if version is None else [repository / name / CONFIG for name in names]
+    files = {name: [] if version is None else _configs_of(repository / name) for name in names}
     before = {}
     try:
-        for file in files:
+        for name, file in ((name, file) for name, configs in files.items() for file in configs):
             before[file] = file.read_text(encoding="utf-8")
             if version == LATEST:
                 unpin(file)
             else:
-                release = release_numbered(load_pipeline(file.parent), _number(version))
+                release = release_numbered(load_pipeline(repository / name), _number(version))
                 pin(file, release.number, release.steps)
         yield
     except BaseException as problem:
@@ -160,7 +161,8 @@ def require_room(pipeline: Pipeline) -> None:
     versions."""
     require_latest(pipeline.folder / CONFIG)
     for model in pipeline.models:
-        require_no_policy(pipeline.folder.parent / model / CONFIG)
+        for config in _configs_of(pipeline.folder.parent / model):
+            require_no_policy(config)
 
 
 def serve_side_by_side(pipeline: Pipeline) -> list[str]:
@@ -172,10 +174,16 @@ def serve_side_by_side(pipeline: Pipeline) -> list[str]:
     repository = pipeline.folder.parent
     for model in pipeline.models:
         if len(version_numbers(repository / model)) > 1:
-            allow_all_versions(repository / model / CONFIG)
+            for config in _configs_of(repository / model):
+                allow_all_versions(config)
     for release in releases:
         _write_ensemble(release, repository / release.name)
     return [release.name for release in releases]
+
+
+def _configs_of(model: Path) -> list[Path]:
+    """A model's configuration, and those that profiles have in its place."""
+    return [model / CONFIG, *sorted((model / PROFILES).glob("*.pbtxt"))]
 
 
 def _write_ensemble(release: Release, folder: Path) -> None:
