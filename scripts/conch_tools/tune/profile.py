@@ -21,6 +21,7 @@ from conch_tools.check.pbtxt import Unparsable, parse
 from conch_tools.check.repository import CONFIG, PROFILES
 from conch_tools.errors import SettingsError
 from conch_tools.files import write_whole
+from conch_tools.releases.configs import as_written
 from conch_tools.tune.errors import ProfileTaken
 
 MARK = "# Written by `conch tune"
@@ -147,4 +148,5 @@ def _differs(text: str, config: ModelConfig) -> bool:
 
 
 def _is_ours(file: Path) -> bool:
-    return file.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    # Releases write a line of theirs before it.
+    return as_written(file.read_text(encoding="utf-8", errors="replace")).startswith(MARK)

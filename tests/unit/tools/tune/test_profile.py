@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from conch_tools.errors import SettingsError
+from conch_tools.releases.configs import allow_all_versions
 from conch_tools.tune.errors import ProfileTaken
 from conch_tools.tune.profile import MARK, Profile, rewritten
 
@@ -91,6 +92,15 @@ def test_what_an_earlier_tuning_wrote_is_replaced_or_removed(profile: Profile, t
     profile.write({"pipe": parsed(CONFIG), "pipe_model": tuned}, f"{HEADER}# again\n")
     assert not profile.file("pipe").exists()
     assert "# again" in profile.file("pipe_model").read_text()
+
+
+def test_what_a_tuning_wrote_is_known_as_such_when_releases_have_added_a_line(
+    profile: Profile, tuned: ModelConfig
+) -> None:
+    (written,) = profile.write({"pipe_model": tuned}, HEADER)
+    allow_all_versions(written)
+    assert not written.read_text().startswith(MARK)
+    profile.require_writable(force=False)
 
 
 def test_a_profile_that_a_person_wrote_is_refused_unless_forced(profile: Profile) -> None:
